@@ -1,0 +1,10 @@
+//go:build tools
+
+// Package kubernetes pins the Kubernetes binaries that the tests run.
+package kubernetes
+
+import (
+	_ "k8s.io/kubernetes/cmd/kube-apiserver"
+	_ "k8s.io/kubernetes/cmd/kubeadm"
+	_ "k8s.io/kubernetes/cmd/kubectl"
+)
