@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"sort"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -86,7 +87,7 @@ func Decode(data []byte) ([]Document, error) {
 			break
 		}
 		if err != nil {
-			return nil, append(errs, syntaxError(err, data))
+			return nil, append(errs, syntaxError(data))
 		}
 		if root.Kind != yaml.DocumentNode || len(root.Content) != 1 {
 			continue
@@ -224,22 +225,52 @@ func standardTag(node *yaml.Node) bool {
 	return false
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\s*)?(?:line (\d+): )?`)
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
-// syntaxError puts an error of the parser into the file and its words into plain ones.
-func syntaxError(err error, data []byte) *Error {
-	message := err.Error()
-	e := &Error{Line: 1}
-	if m := yamlLine.FindStringSubmatch(message); m != nil {
-		message = message[len(m[0]):]
-		if n, err := strconv.Atoi(m[1]); err == nil {
-			e.Line = n
+// parseError parses all of data and returns the words and the line of the parser's error.
+func parseError(data []byte) (message string, line int) {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var root yaml.Node
+		err := decoder.Decode(&root)
+		if errors.Is(err, io.EOF) {
+			return "", 0
+		}
+		if err != nil {
+			message = err.Error()
+			line = 1
+			if m := yamlLine.FindStringSubmatch(message); m != nil {
+				message = message[len(m[0]):]
+				if n, err := strconv.Atoi(m[1]); err == nil {
+					line = n
+				}
+			}
+			return message, line
 		}
 	}
+}
+
+// errorLine finds the line of a syntax error. The parser names the line on which the broken map or
+// list began, or the one before it; the first line without which the error is gone is the one that
+// a person has to look at.
+func errorLine(lines [][]byte, message string) int {
+	return 1 + sort.Search(len(lines)-1, func(i int) bool {
+		found, _ := parseError(bytes.Join(lines[:i+1], []byte("\n")))
+		return found == message
+	})
+}
+
+// maxSearch is the size up to which a broken file is parsed some more times to find the line.
+const maxSearch = 1 << 20
+
+// syntaxError puts an error of the parser into the file and its words into plain ones.
+func syntaxError(data []byte) *Error {
+	message, n := parseError(data)
 	lines := bytes.Split(data, []byte("\n"))
-	if e.Line > len(lines) {
-		e.Line = len(lines)
+	if len(data) <= maxSearch {
+		n = errorLine(lines, message)
 	}
+	e := &Error{Line: min(n, len(lines))}
 	line := lines[e.Line-1]
 	indent := len(line) - len(bytes.TrimLeft(line, " \t"))
 	e.Column = indent + 1
