@@ -201,10 +201,11 @@ func checkNode(node *yaml.Node, depth int, errs *Errors) {
 		case key.Value == "<<" && key.Style == 0:
 			fail(key, "merge key <<: write the fields out, so that what is reviewed is what is applied")
 		default:
-			if line, ok := seen[key.Value]; ok {
-				fail(key, "%q stands here twice; the first is on line %d", key.Value, line)
+			name := Key(key)
+			if line, ok := seen[name]; ok {
+				fail(key, "%q stands here twice; the first is on line %d", name, line)
 			} else {
-				seen[key.Value] = key.Line
+				seen[name] = key.Line
 			}
 			checkNode(key, depth+1, errs)
 		}

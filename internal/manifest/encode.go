@@ -48,7 +48,7 @@ func Encode(a *generators.Artifact) ([]byte, error) {
 
 // EncodeObject returns one object as a YAML document, without comments.
 func EncodeObject(value any) ([]byte, error) {
-	w := &writer{}
+	w := &writer{buf: make([]byte, 0, 2048)}
 	if err := w.object(value); err != nil {
 		return nil, err
 	}
