@@ -1,0 +1,486 @@
+package controlplane_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
+
+	"github.com/k8ssec/k8ssec/e2e/controlplane"
+)
+
+// profile is what a shipped profile promises beyond what all of them do.
+type profile struct {
+	name string
+	args []string
+	// eventRateLimit and denyExternalIPs are admission plug-ins.
+	eventRateLimit, denyExternalIPs bool
+}
+
+var profiles = []profile{
+	{name: "baseline"},
+	{name: "restricted"},
+	{name: "cis", eventRateLimit: true, denyExternalIPs: true},
+	{name: "cis-l2", eventRateLimit: true, denyExternalIPs: true},
+	{name: "nsa"},
+}
+
+// tenant is the example tenant of every new repository.
+const tenant = "example"
+
+// TestEmitted starts a control plane from each profile's repository, applies everything that the
+// profile emits, and asks the API server.
+func TestEmitted(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.name, func(t *testing.T) {
+			args := append([]string{"--profile", p.name}, p.args...)
+			c := controlplane.Start(t, controlplane.Init(t, args...))
+			c.ApplyCRDs(t)
+			// What kubeadm applies once the API server answers, as on a new cluster.
+			c.KubeadmPhase(t, "upload-config all")
+			c.KubeadmPhase(t, "bootstrap-token")
+			c.KubeadmPhase(t, "addon all")
+
+			for _, err := range c.Apply(t) {
+				t.Error(err)
+			}
+			if t.Failed() {
+				t.Fatal("not everything was accepted; nothing below would mean anything")
+			}
+			settle(t, c)
+
+			t.Run("applies again under its own policies", func(t *testing.T) {
+				for _, err := range c.Apply(t) {
+					t.Error(err)
+				}
+			})
+			t.Run("leaves kubeadm its work", func(t *testing.T) {
+				c.KubeadmPhase(t, "upload-config all")
+				c.KubeadmPhase(t, "addon all")
+			})
+			t.Run("anonymous", func(t *testing.T) { anonymous(t, c) })
+			t.Run("encryption", func(t *testing.T) { encryption(t, c) })
+			t.Run("audit", func(t *testing.T) { audit(t, c) })
+			t.Run("pod security", func(t *testing.T) { podSecurity(t, c) })
+			t.Run("tokens", func(t *testing.T) { tokens(t, c) })
+			t.Run("profiling", func(t *testing.T) { profiling(t, c) })
+			t.Run("tls", func(t *testing.T) { transport(t, c) })
+			t.Run("quota", func(t *testing.T) { quota(t, c) })
+			t.Run("limits", func(t *testing.T) { limits(t, c) })
+			t.Run("node", func(t *testing.T) { nodeRestriction(t, c) })
+			t.Run("external IPs", func(t *testing.T) { externalIPs(t, c, p.denyExternalIPs) })
+			t.Run("event rate", func(t *testing.T) { eventRate(t, c, p.eventRateLimit) })
+		})
+	}
+}
+
+// settle waits until the API server has compiled the admission policies and the controller manager
+// has taken up the quotas: both lag behind their objects.
+func settle(t *testing.T, c *controlplane.ControlPlane) {
+	t.Helper()
+	eventually(t, "the quota of the tenant has a status", func(ctx context.Context) (bool, string) {
+		list, err := c.Client(t).CoreV1().ResourceQuotas(tenant).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, q := range list.Items {
+			if len(q.Status.Hard) == 0 {
+				return false, q.Name + " has none"
+			}
+		}
+		return len(list.Items) > 0, "no quota"
+	})
+	eventually(t, "a privileged pod is refused", func(ctx context.Context) (bool, string) {
+		err := createPod(ctx, c.Client(t), tenant, privileged("settle"))
+		return apierrors.IsForbidden(err) || apierrors.IsInvalid(err), fmt.Sprint(err)
+	})
+}
+
+func eventually(t *testing.T, what string, check func(context.Context) (bool, string)) {
+	t.Helper()
+	var last string
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		ok, observed := check(t.Context())
+		if ok {
+			return
+		}
+		last = observed
+	}
+	t.Fatalf("not within 30 s: %s: %s", what, last)
+}
+
+// Only what kubeadm's probes and joining nodes need answers without credentials (CIS 1.2.1).
+func anonymous(t *testing.T, c *controlplane.ControlPlane) {
+	for _, path := range []string{
+		"/livez", "/readyz", "/healthz", "/api/v1/namespaces/kube-public/configmaps/cluster-info",
+	} {
+		if got := c.Status(t, path); got != http.StatusOK {
+			t.Errorf("GET %s = %d, want 200", path, got)
+		}
+	}
+	for _, path := range []string{
+		"/api", "/apis", "/version", "/metrics", "/openapi/v2", "/livez/ping", "/api/v1/namespaces/default/secrets",
+		"/api/v1/namespaces/kube-public/configmaps", "/.well-known/openid-configuration",
+	} {
+		if got := c.Status(t, path); got != http.StatusUnauthorized {
+			t.Errorf("GET %s = %d, want 401", path, got)
+		}
+	}
+}
+
+// What etcd holds is not what the API server was given (CIS 1.2.27, 1.2.28).
+func encryption(t *testing.T, c *controlplane.ControlPlane) {
+	ctx, client := t.Context(), c.Client(t)
+	const marker = "plain-as-the-nose-on-your-face"
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "sealed"}, StringData: map[string]string{"k": marker}}
+	if _, err := client.CoreV1().Secrets(tenant).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "sealed"}, Data: map[string]string{"k": marker}}
+	if _, err := client.CoreV1().ConfigMaps(tenant).Create(ctx, config, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"secrets", "configmaps"} {
+		stored := c.Stored(t, "/registry/"+kind+"/"+tenant+"/sealed")
+		if !bytes.HasPrefix(stored, []byte("k8s:enc:secretbox:v1:")) {
+			t.Errorf("%s begin with %q in etcd", kind, stored[:min(len(stored), 30)])
+		}
+		if bytes.Contains(stored, []byte(marker)) {
+			t.Errorf("%s are readable in etcd", kind)
+		}
+	}
+	// The same way of looking does see what is stored as it is.
+	if stored := c.Stored(t, "/registry/namespaces/"+tenant); !bytes.Contains(stored, []byte(tenant)) {
+		t.Errorf("a namespace, which is not encrypted, is not readable either: %q", stored)
+	}
+	got, err := client.CoreV1().Secrets(tenant).Get(ctx, "sealed", metav1.GetOptions{})
+	if err != nil || string(got.Data["k"]) != marker {
+		t.Errorf("the API returns %q, %v", got.Data["k"], err)
+	}
+}
+
+// event is the part of an audit record that the test looks at.
+type event struct {
+	Level          string                                                  `json:"level"`
+	Verb           string                                                  `json:"verb"`
+	User           struct{ Username string }                               `json:"user"`
+	ObjectRef      struct{ Resource, Namespace, Name, Subresource string } `json:"objectRef"`
+	RequestObject  json.RawMessage                                         `json:"requestObject"`
+	ResponseObject json.RawMessage                                         `json:"responseObject"`
+}
+
+// The audit log knows who did it and does not leak what they wrote (CIS 3.2.1, 3.2.2).
+func audit(t *testing.T, c *controlplane.ControlPlane) {
+	ctx, client := t.Context(), c.Client(t)
+	const marker = "never-in-the-audit-log"
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "audited"}, StringData: map[string]string{"k": marker}}
+	if _, err := client.CoreV1().Secrets(tenant).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Secrets(tenant).Get(ctx, "audited", metav1.GetOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	token, err := client.CoreV1().ServiceAccounts(tenant).CreateToken(ctx, "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{"create secrets/audited": false, "get secrets/audited": false, "create serviceaccounts/default/token": false}
+	eventually(t, "the audit log has the requests", func(context.Context) (bool, string) {
+		for _, e := range auditLog(t, c) {
+			key := strings.TrimSuffix(e.Verb+" "+e.ObjectRef.Resource+"/"+e.ObjectRef.Name+"/"+e.ObjectRef.Subresource, "/")
+			if e.ObjectRef.Namespace != tenant {
+				continue
+			}
+			if _, ok := want[key]; ok {
+				want[key] = true
+			}
+		}
+		for key, seen := range want {
+			if !seen {
+				return false, "missing: " + key
+			}
+		}
+		return true, ""
+	})
+	for _, e := range auditLog(t, c) {
+		if r := e.ObjectRef.Resource; (r == "secrets" || r == "configmaps" || r == "tokenreviews" || e.ObjectRef.Subresource == "token") &&
+			(len(e.RequestObject) > 0 || len(e.ResponseObject) > 0) {
+			t.Errorf("the record of %s %s/%s holds a body", e.Verb, r, e.ObjectRef.Name)
+		}
+	}
+	raw := readAudit(t, c)
+	for what, value := range map[string]string{
+		"the secret": marker, "the secret in base64": base64.StdEncoding.EncodeToString([]byte(marker)), "the token": token.Status.Token,
+	} {
+		if bytes.Contains(raw, []byte(value)) {
+			t.Errorf("the audit log contains %s", what)
+		}
+	}
+}
+
+func auditLog(t *testing.T, c *controlplane.ControlPlane) []event {
+	t.Helper()
+	var events []event
+	for line := range bytes.Lines(readAudit(t, c)) {
+		var e event
+		if json.Unmarshal(line, &e) == nil { // the last line may be half written
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+func readAudit(t *testing.T, c *controlplane.ControlPlane) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(c.Root, "var/log/kubernetes/audit/audit.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Pod Security holds where a label asks for it and where nobody labelled anything (CIS 5.2).
+func podSecurity(t *testing.T, c *controlplane.ControlPlane) {
+	ctx, client := t.Context(), c.Client(t)
+	// As an administrator can, but GitOps would not: a namespace without any label.
+	bare := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "bare"}}
+	if _, err := client.CoreV1().Namespaces().Create(ctx, bare, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the bare namespace has a service account", func(ctx context.Context) (bool, string) {
+		_, err := client.CoreV1().ServiceAccounts("bare").Get(ctx, "default", metav1.GetOptions{})
+		return err == nil, fmt.Sprint(err)
+	})
+	for _, ns := range []string{tenant, "bare"} {
+		err := createPod(ctx, client, ns, privileged("privileged"))
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "violates PodSecurity") {
+			t.Errorf("a privileged pod in %s: %v, want it forbidden by PodSecurity", ns, err)
+		}
+	}
+	if err := createPod(ctx, client, tenant, restrictedPod("allowed")); err != nil {
+		t.Errorf("a restricted pod in %s: %v", tenant, err)
+	}
+}
+
+// A token lives as long as was asked for and at most a day (CIS 1.2.30).
+func tokens(t *testing.T, c *controlplane.ControlPlane) {
+	for _, tt := range []struct{ ask, want int64 }{
+		// With the extension on, the API server turns exactly this number into a year.
+		{ask: 3607, want: 3607},
+		{ask: 7 * 24 * 3600, want: 24 * 3600},
+	} {
+		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To(tt.ask)}}
+		got, err := c.Client(t).CoreV1().ServiceAccounts(tenant).CreateToken(t.Context(), "default", request, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var claims struct{ Exp, Iat int64 }
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(got.Status.Token, ".")[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(payload, &claims); err != nil {
+			t.Fatal(err)
+		}
+		if life := claims.Exp - claims.Iat; life != tt.want {
+			t.Errorf("a token of %d s lives %d s, want %d", tt.ask, life, tt.want)
+		}
+		if _, err := clientFor(t, c, got.Status.Token).Discovery().ServerVersion(); err != nil {
+			t.Errorf("the token does not work: %v", err)
+		}
+	}
+}
+
+func clientFor(t *testing.T, c *controlplane.ControlPlane, token string) *kubernetes.Clientset {
+	t.Helper()
+	client, err := kubernetes.NewForConfig(c.WithToken(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// Even an administrator finds no profiler (CIS 1.2.15).
+func profiling(t *testing.T, c *controlplane.ControlPlane) {
+	client := c.Client(t).Discovery().RESTClient()
+	if err := client.Get().AbsPath("/debug/pprof/").Do(t.Context()).Error(); !apierrors.IsNotFound(err) {
+		t.Errorf("GET /debug/pprof/: %v, want 404", err)
+	}
+	if err := client.Get().AbsPath("/metrics").Do(t.Context()).Error(); err != nil {
+		t.Errorf("GET /metrics: %v, want 200", err)
+	}
+}
+
+// The API server speaks TLS 1.2 and 1.3, and in 1.2 only the listed suites (CIS 1.2.29).
+func transport(t *testing.T, c *controlplane.ControlPlane) {
+	tests := []struct {
+		name     string
+		min, max uint16
+		suites   []uint16
+		ok       bool
+	}{
+		{name: "TLS 1.1", min: tls.VersionTLS10, max: tls.VersionTLS11},
+		{name: "TLS 1.2 with CBC", max: tls.VersionTLS12, suites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA}},
+		{name: "TLS 1.2 with an AEAD", max: tls.VersionTLS12, suites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}, ok: true},
+		{name: "TLS 1.3", min: tls.VersionTLS13, ok: true},
+	}
+	for _, tt := range tests {
+		config := c.TLS()
+		config.MinVersion, config.MaxVersion, config.CipherSuites = tt.min, tt.max, tt.suites
+		conn, err := tls.Dial("tcp", c.Address, config)
+		if err == nil {
+			conn.Close()
+		}
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// A namespace cannot have more than its quota (NSA N8).
+func quota(t *testing.T, c *controlplane.ControlPlane) {
+	ctx, client := t.Context(), c.Client(t)
+	service := func(name string, kind corev1.ServiceType) *corev1.Service {
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec:       corev1.ServiceSpec{Type: kind, Ports: []corev1.ServicePort{{Port: 80}}},
+		}
+	}
+	_, err := client.CoreV1().Services(tenant).Create(ctx, service("open", corev1.ServiceTypeNodePort), metav1.CreateOptions{})
+	if !apierrors.IsForbidden(err) {
+		t.Errorf("a NodePort service beyond the quota: %v, want it forbidden", err)
+	}
+	if _, err := client.CoreV1().Services(tenant).Create(ctx, service("inside", corev1.ServiceTypeClusterIP), metav1.CreateOptions{}); err != nil {
+		t.Errorf("a service within the quota: %v", err)
+	}
+}
+
+// A container gets limits, and no more than the namespace allows.
+func limits(t *testing.T, c *controlplane.ControlPlane) {
+	ctx, client := t.Context(), c.Client(t)
+	huge := restrictedPod("huge")
+	huge.Spec.Containers[0].Resources.Limits = corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("500"), corev1.ResourceMemory: resource.MustParse("10Ti"),
+	}
+	if err := createPod(ctx, client, tenant, huge); !apierrors.IsForbidden(err) {
+		t.Errorf("a pod beyond the limits: %v, want it forbidden", err)
+	}
+}
+
+// A kubelet changes its own node and no other (CIS 1.2.14).
+func nodeRestriction(t *testing.T, c *controlplane.ControlPlane) {
+	ctx := t.Context()
+	kubelet := c.As(t, "system:node:worker-1", "system:nodes")
+	node := func(name string) *corev1.Node { return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}} }
+	if _, err := kubelet.CoreV1().Nodes().Create(ctx, node("worker-1"), metav1.CreateOptions{}); err != nil {
+		t.Errorf("a kubelet registers its own node: %v", err)
+	}
+	if _, err := kubelet.CoreV1().Nodes().Create(ctx, node("worker-2"), metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("a kubelet registers another node: %v, want it forbidden", err)
+	}
+}
+
+// Nobody captures the traffic of an address by naming it (CIS 1.2.3).
+func externalIPs(t *testing.T, c *controlplane.ControlPlane, denied bool) {
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "captor"},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}, ExternalIPs: []string{"203.0.113.7"}},
+	}
+	_, err := c.Client(t).CoreV1().Services(tenant).Create(t.Context(), service, metav1.CreateOptions{})
+	if denied && !apierrors.IsForbidden(err) {
+		t.Errorf("a service with external IPs: %v, want it forbidden", err)
+	}
+	if !denied && err != nil {
+		t.Errorf("a service with external IPs: %v", err)
+	}
+}
+
+// One namespace cannot drown the API server in events (CIS 1.2.9).
+func eventRate(t *testing.T, c *controlplane.ControlPlane, limited bool) {
+	ctx, client := t.Context(), c.Client(t)
+	var refused, accepted int
+	for i := range 400 {
+		_, err := client.CoreV1().Events(tenant).Create(ctx, &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Name: fmt.Sprintf("flood-%d", i)},
+			InvolvedObject: corev1.ObjectReference{Namespace: tenant, Kind: "Pod", Name: "flood"},
+			Reason:         "Flood", Message: "one of many", Type: corev1.EventTypeNormal,
+		}, metav1.CreateOptions{})
+		switch {
+		case err == nil:
+			accepted++
+		case apierrors.IsTooManyRequests(err):
+			refused++
+		default:
+			t.Fatal(err)
+		}
+	}
+	if accepted == 0 {
+		t.Error("not one event was accepted")
+	}
+	if limited != (refused > 0) {
+		t.Errorf("%d of 400 events were refused; limited is %v", refused, limited)
+	}
+}
+
+func createPod(ctx context.Context, client *kubernetes.Clientset, namespace string, pod *corev1.Pod) error {
+	_, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	return err
+}
+
+// restrictedPod passes the strictest profile.
+func restrictedPod(name string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": name}},
+		Spec: corev1.PodSpec{
+			ServiceAccountName:           "app",
+			AutomountServiceAccountToken: ptr.To(false),
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot:   ptr.To(true),
+				RunAsUser:      ptr.To[int64](10001),
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{{
+				Name:  "app",
+				Image: "registry.example.com/app@sha256:" + strings.Repeat("0", 64),
+				Resources: corev1.ResourceRequirements{
+					Requests: corev1.ResourceList{
+						corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
+						corev1.ResourceEphemeralStorage: resource.MustParse("100Mi"),
+					},
+					Limits: corev1.ResourceList{
+						corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
+						corev1.ResourceEphemeralStorage: resource.MustParse("100Mi"),
+					},
+				},
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: ptr.To(false),
+					ReadOnlyRootFilesystem:   ptr.To(true),
+					Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
+			}},
+		},
+	}
+}
+
+// privileged is the same pod, with all that a container can take.
+func privileged(name string) *corev1.Pod {
+	pod := restrictedPod(name)
+	pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}
+	return pod
+}
