@@ -705,6 +705,8 @@ type GitOps struct {
 type Waiver struct {
 	// Control is the id of the control, for instance "cis-5.2.6".
 	Control string `json:"control"`
+	// Also are further controls that the same weakness breaks.
+	Also []string `json:"also,omitempty"`
 	// Scope is the narrowest part of the cluster that needs it.
 	Scope  WaiverScope `json:"scope"`
 	Reason string      `json:"reason"`

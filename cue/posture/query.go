@@ -33,7 +33,7 @@ func (p *Posture) NamespacesOf(kind string) []string {
 // sorted. The second result is true where a waiver lifts it for the whole cluster.
 func (p *Posture) WaivedIn(control string) (namespaces []string, everywhere bool) {
 	for _, w := range p.Waivers {
-		if !w.Active || w.Control != control {
+		if !w.Active || (w.Control != control && !slices.Contains(w.Also, control)) {
 			continue
 		}
 		if w.Scope.Cluster {

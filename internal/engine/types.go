@@ -1,0 +1,189 @@
+package engine
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/k8ssec/k8ssec/cue/posture"
+	"github.com/k8ssec/k8ssec/internal/diag"
+)
+
+// fieldsOf returns a struct's fields by their JSON name.
+var fieldsOf = sync.OnceValue(func() map[reflect.Type]map[string]int {
+	types := map[reflect.Type]map[string]int{}
+	var visit func(t reflect.Type)
+	visit = func(t reflect.Type) {
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Map:
+			visit(t.Elem())
+		case reflect.Struct:
+			if types[t] != nil {
+				return
+			}
+			fields := map[string]int{}
+			types[t] = fields
+			for i := range t.NumField() {
+				name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+				if name != "-" {
+					fields[name] = i
+					visit(t.Field(i).Type)
+				}
+			}
+		}
+	}
+	visit(reflect.TypeFor[posture.Posture]())
+	return types
+})
+
+// shape holds a tree against the Go types: unknown fields and values of the wrong kind. Only what
+// the user wrote is reported; shipped layers are held by tests.
+func shape(n *node, t reflect.Type, path []string, found *diag.List) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	want := ""
+	switch t.Kind() {
+	case reflect.Struct:
+		if !n.isObject() {
+			want = "an object: { ... }"
+			break
+		}
+		fields := fieldsOf()[t]
+		for _, key := range n.keys() {
+			value := n.object[key]
+			index, ok := fields[key]
+			if !ok {
+				*found = append(*found, unknownField(n, value, key, fields, path))
+				continue
+			}
+			shape(value, t.Field(index).Type, append(path, key), found)
+		}
+		return
+	case reflect.Map:
+		if !n.isObject() {
+			want = "an object: { ... }"
+			break
+		}
+		for _, key := range n.keys() {
+			shape(n.object[key], t.Elem(), append(path, key), found)
+		}
+		return
+	case reflect.Slice:
+		if !n.isList {
+			want = "a list: [ ... ]"
+			break
+		}
+		for i, item := range n.list {
+			shape(item, t.Elem(), append(path, itoa(i)), found)
+		}
+		return
+	case reflect.String:
+		if _, ok := n.scalar.(string); !ok || n.isList || n.object != nil {
+			want = `a text in quotes: "..."`
+		}
+	case reflect.Bool:
+		if _, ok := n.scalar.(bool); !ok {
+			want = "true or false, without quotes"
+		}
+	case reflect.Int:
+		if _, err := n.integer(); err != nil {
+			want = "a whole number, without quotes"
+		}
+	}
+	if want != "" {
+		*found = append(*found, diag.Diagnostic{
+			Severity: diag.Error, File: n.pos.file, Line: n.pos.line, Column: n.pos.column,
+			Field: pathText(path), Value: n.text(),
+			Message: pathText(path) + " is " + n.text() + ", which is " + n.kindName(),
+			Rule:    pathText(path) + " must be " + want,
+			Fix:     exampleOfKind(t, n, path),
+		})
+	}
+}
+
+func exampleOfKind(t reflect.Type, n *node, path []string) string {
+	last := path[len(path)-1]
+	switch t.Kind() {
+	case reflect.String:
+		if number, ok := n.scalar.(json.Number); ok {
+			return last + `: "` + string(number) + `"`
+		}
+		return last + `: "..."`
+	case reflect.Bool:
+		return last + ": true"
+	case reflect.Int:
+		if digits := strings.Trim(n.str(), " "); digits != "" && strings.Trim(digits, "0123456789") == "" {
+			return last + ": " + digits
+		}
+		return last + ": 1"
+	case reflect.Slice:
+		if n.isObject() || n.isList {
+			return last + ": [ ... ]"
+		}
+		return last + ": [" + n.text() + "]"
+	default:
+		return last + ": { ... }"
+	}
+}
+
+func unknownField(parent, value *node, key string, fields map[string]int, path []string) diag.Diagnostic {
+	names := make([]string, 0, len(fields))
+	for name := range fields {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	where := "the cluster file"
+	if len(path) > 0 {
+		where = pathText(path)
+	}
+	d := diag.Diagnostic{
+		Severity: diag.Error, File: value.pos.file, Line: value.pos.line, Column: value.pos.column,
+		Field: pathText(append(path, key)), Value: value.text(),
+		Message: where + " has no field " + quote(key),
+		Rule:    "known here: " + strings.Join(names, ", "),
+	}
+	if near := nearest(key, names); near != "" {
+		d.Fix = near + ": " + value.text()
+		d.Message += "; did you mean " + quote(near) + "?"
+	} else {
+		d.Fix = "remove " + key + ", or use one of the fields above"
+	}
+	return d
+}
+
+// decode fills a Go value from a tree whose shape has been checked.
+func decode(n *node, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		decode(n, v.Elem())
+	case reflect.Struct:
+		fields := fieldsOf()[v.Type()]
+		for key, value := range n.object {
+			decode(value, v.Field(fields[key]))
+		}
+	case reflect.Map:
+		v.Set(reflect.MakeMapWithSize(v.Type(), len(n.object)))
+		for key, value := range n.object {
+			item := reflect.New(v.Type().Elem()).Elem()
+			decode(value, item)
+			v.SetMapIndex(reflect.ValueOf(key).Convert(v.Type().Key()), item)
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), len(n.list), len(n.list)))
+		for i, item := range n.list {
+			decode(item, v.Index(i))
+		}
+	case reflect.String:
+		v.SetString(n.str())
+	case reflect.Bool:
+		b, _ := n.scalar.(bool)
+		v.SetBool(b)
+	case reflect.Int:
+		i, _ := n.integer()
+		v.SetInt(int64(i))
+	}
+}
