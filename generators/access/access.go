@@ -12,10 +12,6 @@ import (
 	"github.com/k8ssec/k8ssec/generators"
 )
 
-// Deployer is the service account of a tenant with a Git repository of its own, which the GitOps
-// controller impersonates. It needs no token, so it has none.
-const Deployer = "gitops-deployer"
-
 // BreakGlassBinding is the name of the binding that exists during an emergency only.
 const BreakGlassBinding = "k8ssec:break-glass"
 
@@ -125,11 +121,11 @@ func namespaceObjects(p *posture.Posture, name string) []generators.Object {
 	var deployers []rbacv1.Subject
 	if ns.GitSource != nil {
 		objects = append(objects, generators.Object{
-			Value:  serviceAccount(name, Deployer),
+			Value:  serviceAccount(name, generators.DeployerAccount),
 			Why:    "What the GitOps controller acts as when it applies the tenant's own repository: it cannot do more there than this account may.",
 			Claims: accountClaims,
 		})
-		deployers = append(deployers, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: name, Name: Deployer})
+		deployers = append(deployers, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: name, Name: generators.DeployerAccount})
 	}
 	for _, ci := range slices.Compact(slices.Sorted(slices.Values(ns.CI))) {
 		namespace, account, _ := strings.Cut(ci, "/")

@@ -90,7 +90,7 @@ func accessPage(p *posture.Posture) accessData {
 		ns := p.Namespaces[name]
 		deployers := ns.CI
 		if ns.GitSource != nil {
-			deployers = append([]string{name + "/" + Deployer}, deployers...)
+			deployers = append([]string{name + "/" + generators.DeployerAccount}, deployers...)
 		}
 		t := tenantPage{
 			Name:       name,
