@@ -231,9 +231,11 @@ type Limits struct {
 	MaxCPU               string `json:"maxCPU"`
 	MaxMemory            string `json:"maxMemory"`
 	MaxVolume            string `json:"maxVolume"`
-	// MaxEphemeral bounds a container's ephemeral storage.
-	DefaultEphemeral string `json:"defaultEphemeral"`
-	MaxEphemeral     string `json:"maxEphemeral"`
+	// MaxEphemeral bounds a container's ephemeral storage. Without a default request of its own the
+	// API server would take DefaultEphemeral as the request, and the quota would be full at once.
+	DefaultEphemeral        string `json:"defaultEphemeral"`
+	DefaultRequestEphemeral string `json:"defaultRequestEphemeral"`
+	MaxEphemeral            string `json:"maxEphemeral"`
 }
 
 // Flow is one declared direction of traffic.
