@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -112,7 +113,7 @@ type wave struct {
 	name      string
 	path      string
 	dependsOn []string
-	order     string
+	order     int
 }
 
 // waves reads the order of the repository from its gitops folder.
@@ -140,12 +141,13 @@ func waves(repository string) ([]wave, error) {
 			if !ok {
 				continue
 			}
-			all = append(all, wave{
-				name:      o.GetName(),
-				path:      filepath.Join(repository, path),
-				dependsOn: dependsOn,
-				order:     o.GetAnnotations()["argocd.argoproj.io/sync-wave"],
-			})
+			w := wave{name: o.GetName(), path: filepath.Join(repository, path), dependsOn: dependsOn}
+			if order := o.GetAnnotations()["argocd.argoproj.io/sync-wave"]; order != "" {
+				if w.order, err = strconv.Atoi(order); err != nil {
+					return nil, fmt.Errorf("%s: sync wave: %w", f, err)
+				}
+			}
+			all = append(all, w)
 		}
 	}
 	if len(all) == 0 {
@@ -175,10 +177,7 @@ func waveOf(o *unstructured.Unstructured) (path string, dependsOn []string, ok b
 // sorted puts each wave after those that it depends on, and those of Argo CD by their number.
 func sorted(all []wave) ([]wave, error) {
 	slices.SortStableFunc(all, func(a, b wave) int {
-		var x, y int
-		fmt.Sscan(a.order, &x)
-		fmt.Sscan(b.order, &y)
-		return cmp.Or(cmp.Compare(x, y), cmp.Compare(a.name, b.name))
+		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.name, b.name))
 	})
 	done := map[string]bool{}
 	var out []wave
@@ -272,14 +271,14 @@ func (a *applier) one(ctx context.Context, o *unstructured.Unstructured) error {
 // established waits until the API server serves the kinds of the definitions among the objects.
 func (a *applier) established(ctx context.Context, objects []*unstructured.Unstructured) error {
 	resource := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	var any bool
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	var defined bool
 	for _, o := range objects {
 		if o.GetKind() != "CustomResourceDefinition" {
 			continue
 		}
-		any = true
-		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-		defer cancel()
+		defined = true
 		for {
 			crd, err := a.dynamic.Resource(resource).Get(ctx, o.GetName(), metav1.GetOptions{})
 			if err != nil {
@@ -291,7 +290,7 @@ func (a *applier) established(ctx context.Context, objects []*unstructured.Unstr
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	if any {
+	if defined {
 		a.mapper.Reset()
 	}
 	return nil

@@ -2,8 +2,8 @@ package controlplane
 
 import (
 	"context"
-	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -15,31 +15,28 @@ import (
 
 var getOptions = metav1.GetOptions{}
 
-// install puts the control plane files of the repository onto the node.
+// install does what docs/control-plane.md tells a person to do before `kubeadm init`.
 func (n *Node) install(t testing.TB, repository string) {
 	t.Helper()
-	from := filepath.Join(repository, "bootstrap/control-plane")
-	to := filepath.Join(n.Root, "etc/kubernetes/k8ssec")
-	err := filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if e.IsDir() {
-			return os.MkdirAll(filepath.Join(to, rel), 0o700)
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, rel), b, 0o600)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	n.script(t, filepath.Join(repository, "bootstrap/node/k8ssec-node.sh"), "--install", "control-plane")
+}
+
+// beforeKubelet runs the node script as the kubelet's unit does before each start of the kubelet,
+// once kubeadm has written the static pods. It makes the encryption key and closes what kubeadm
+// wrote too open; afterwards its own check must find nothing.
+func (n *Node) beforeKubelet(t testing.TB) {
+	t.Helper()
+	installed := filepath.Join(n.Root, "usr/local/sbin/k8ssec-node.sh")
+	n.script(t, installed)
+	n.script(t, installed, "--check")
+}
+
+// script runs the node script with the scratch folder as the root of the node.
+func (n *Node) script(t testing.TB, path string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("sh", append([]string{path}, args...)...)
+	cmd.Env = append(os.Environ(), "K8SSEC_ROOT="+n.Root)
+	run(t, cmd)
 }
 
 // createAdminBinding binds the group of admin.conf to cluster-admin.

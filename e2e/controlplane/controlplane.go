@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -143,12 +144,16 @@ func (c *ControlPlane) run(t testing.TB, n *Node, name, dir string, edit func([]
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	var ended error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ended = cmd.Wait()
+	}()
 	t.Cleanup(func() {
 		select {
-		case err := <-done:
-			t.Errorf("%s ended by itself: %v\n%s", name, err, c.Log(name))
+		case <-done:
+			t.Errorf("%s ended by itself: %v\n%s", name, ended, c.Log(name))
 		default:
 			// Nothing is worth an orderly end: the data goes away with the test.
 			if err := cmd.Process.Kill(); err != nil {
@@ -207,15 +212,13 @@ func (c *ControlPlane) waitControllers(t testing.TB) {
 	t.Fatalf("kube-controller-manager makes no service accounts:\n%s", c.Log("kube-controller-manager"))
 }
 
-// kubeconfig reads one of kubeadm's kubeconfigs, with the address of this control plane.
+// kubeconfig reads one of kubeadm's kubeconfigs.
 func (c *ControlPlane) kubeconfig(t testing.TB, name string) *rest.Config {
 	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(c.Root, "etc/kubernetes", name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Host = "https://" + c.Address
-	config.ServerName = "kubernetes"
 	config.QPS = -1
 	return config
 }
@@ -348,7 +351,8 @@ func run(t testing.TB, cmd *exec.Cmd) string {
 }
 
 func explain(err error) error {
-	if exit, ok := err.(*exec.ExitError); ok {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
 		return fmt.Errorf("%w: %s", err, exit.Stderr)
 	}
 	return err

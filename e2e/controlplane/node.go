@@ -32,6 +32,7 @@ func Prepare(t testing.TB, repository string) *Node {
 	n := &Node{Root: t.TempDir(), kubernetes: kubernetesOf(t, repository), port: freePort(t)}
 	n.install(t, repository)
 	n.kubeadm(t, repository)
+	n.beforeKubelet(t)
 	n.movePaths(t)
 	return n
 }
@@ -70,6 +71,9 @@ func (n *Node) kubeadm(t testing.TB, repository string) {
 			to = filepath.Join(n.Root, "etc/kubernetes/manifests", rel)
 		case ".conf":
 			to = filepath.Join(n.Root, "etc/kubernetes", rel)
+			if err := n.moveServer(path); err != nil {
+				return err
+			}
 		}
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return err
@@ -79,6 +83,16 @@ func (n *Node) kubeadm(t testing.TB, repository string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// moveServer makes a kubeconfig name the place where the API server listens.
+func (n *Node) moveServer(kubeconfig string) error {
+	b, err := os.ReadFile(kubeconfig)
+	if err != nil {
+		return err
+	}
+	moved := serverLine.ReplaceAll(b, []byte("${1}server: https://127.0.0.1:"+n.port+"\n${1}tls-server-name: kubernetes"))
+	return os.WriteFile(kubeconfig, moved, 0o600)
 }
 
 // Pod returns the static pod that kubeadm wrote for a component.
@@ -181,6 +195,9 @@ func (n *Node) makeVolumes(pod *corev1.Pod) error {
 	}
 	return nil
 }
+
+// serverLine is where a kubeconfig names the API server.
+var serverLine = regexp.MustCompile(`(?m)^( +)server: .*$`)
 
 // nodePath is an absolute path of a node inside a configuration file.
 var nodePath = regexp.MustCompile(`(^|[\s"'=:\[,])(/(?:etc|var)/[A-Za-z0-9._/-]+)`)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,9 +59,12 @@ func kubernetesOf(t testing.TB, repository string) string {
 	return ensure(t, components.Kubernetes)
 }
 
-// bootstrapDocuments returns the documents of the emitted kubeadm configuration.
+// bootstrapDocuments returns the documents that kubeadm reads on the repository's platform.
 func bootstrapDocuments(repository string) ([]map[string]any, error) {
 	b, err := os.ReadFile(filepath.Join(repository, "bootstrap/kubeadm.yaml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return kindDocuments(repository)
+	}
 	if err != nil {
 		return nil, err
 	}
