@@ -155,3 +155,18 @@ func (l List) WriteJSON(w io.Writer) error {
 		Findings List `json:"findings"`
 	}{l})
 }
+
+// Bold makes text stand out where colour is on.
+func (s Style) Bold(text string) string { return s.wrap("1", text) }
+
+// Dim makes text stand back where colour is on.
+func (s Style) Dim(text string) string { return s.wrap("2", text) }
+
+// Good, Bad and Odd colour text green, red and yellow where colour is on.
+func (s Style) Good(text string) string { return s.wrap("32", text) }
+
+// Bad colours text red.
+func (s Style) Bad(text string) string { return s.wrap("31;1", text) }
+
+// Odd colours text yellow.
+func (s Style) Odd(text string) string { return s.wrap("33", text) }

@@ -39,6 +39,8 @@ type Result struct {
 	Controls []*Control
 	// Warnings do not stop anything.
 	Warnings diag.List
+	// Expired are the names of the waivers that no longer hold.
+	Expired []string
 	// Deadline is when the result changes although no input does: the first moment at which a
 	// waiver that is active now is not. Zero means never.
 	Deadline time.Time
@@ -110,7 +112,7 @@ func Evaluate(ctx context.Context, o Options) (*Result, error) {
 		return nil, sense.found.Sort()
 	}
 	result := &Result{
-		Posture: p, Profiles: profiles, Deadline: waivers.deadline,
+		Posture: p, Profiles: profiles, Deadline: waivers.deadline, Expired: waivers.expired,
 		Warnings: append(waivers.found, sense.found...).Sort(),
 	}
 	for _, profile := range profiles {
@@ -184,6 +186,7 @@ func reach(p *Profile, profiles []*Profile) []string {
 type defaults struct {
 	layer      *layer
 	namespaces map[string]*node
+	platforms  *node
 	addons     *node
 	optional   *node
 }
@@ -195,7 +198,7 @@ func (l *loader) defaults() (*defaults, error) {
 	}
 	d := &defaults{layer: &layer{name: "the defaults"}}
 	for name, into := range map[string]**node{
-		"defaults": &d.layer.root, "addonNamespaces": &d.addons, "optionalDefaults": &d.optional,
+		"defaults": &d.layer.root, "platformDefaults": &d.platforms, "addonNamespaces": &d.addons, "optionalDefaults": &d.optional,
 	} {
 		if *into, err = fromValue(v.LookupPath(cue.ParsePath(name)), d.layer, 0); err != nil {
 			return nil, fmt.Errorf("defaults: %s: %w", name, err)
@@ -231,6 +234,7 @@ func (t *tree) kindOf(name string) string {
 // merge lays the layers over each other: defaults, profiles in canonical order, the cluster file;
 // then, below each namespace, the defaults of its kind.
 func (d *defaults) merge(profiles []*Profile, cluster *layer, l *loader) (*tree, error) {
+	d.platform(profiles, cluster)
 	root, kinds := d.shippedLayers(profiles)
 	if err := d.repair(&root, kinds, profiles, l); err != nil {
 		return nil, err
@@ -258,6 +262,20 @@ func (d *defaults) merge(profiles []*Profile, cluster *layer, l *loader) (*tree,
 	}
 	t.root = root
 	return t, nil
+}
+
+// platform lays what is different on the chosen platform over the defaults.
+func (d *defaults) platform(profiles []*Profile, cluster *layer) {
+	chosen := d.layer.root.at("cluster", "platform").str()
+	for _, p := range profiles {
+		if s := p.layer.root.at("cluster", "platform").str(); s != "" {
+			chosen = s
+		}
+	}
+	if s := cluster.root.at("cluster", "platform").str(); s != "" {
+		chosen = s
+	}
+	d.layer.root = merge(d.layer.root, d.platforms.child(chosen))
 }
 
 // shippedLayers are the layers below the cluster file.

@@ -2,10 +2,13 @@ package engine
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -323,8 +326,19 @@ func syntaxFix(message string) string {
 // plain rewrites the evaluator's own terms into words for people.
 func plain(message string) string {
 	message, _, _ = strings.Cut(message, "\n")
-	for _, term := range slices.Sorted(mapsKeys(terms)) {
+	for _, term := range slices.Sorted(maps.Keys(terms)) {
 		message = strings.ReplaceAll(message, term, terms[term])
 	}
 	return message
+}
+
+// digest covers the user's files below a directory that were read.
+func (l *loader) digest(dir string) string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(l.files)) {
+		if rest, ok := strings.CutPrefix(name, dir+"/"); ok {
+			fmt.Fprintf(h, "%q %x\n", rest, sha256.Sum256(l.files[name]))
+		}
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }

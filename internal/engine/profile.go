@@ -22,6 +22,9 @@ type Profile struct {
 	Title   string
 	Extends []string
 	Level   int
+	// Digest covers the files of a user's own profile; empty for a shipped one, which the tool's
+	// version pins.
+	Digest string
 
 	layer    *layer
 	controls []*Control
@@ -139,11 +142,12 @@ func (l *loader) profile(n named, source, from string) (*Profile, error) {
 	var v cue.Value
 	var err error
 	if user {
-		shown := source
+		dir, shown := source, source
 		if rel, relErr := filepath.Rel(from, source); relErr == nil && filepath.IsLocal(rel) {
 			shown = filepath.ToSlash(rel)
 		}
-		if v, err = l.directory(source, shown); err != nil {
+		source = shown
+		if v, err = l.directory(dir, shown); err != nil {
 			return nil, profileErrors(n, shown, err)
 		}
 	} else {
@@ -176,6 +180,9 @@ func (l *loader) profile(n named, source, from string) (*Profile, error) {
 		}
 	}
 	p := &Profile{Source: n.name}
+	if user {
+		p.Digest = l.digest(source)
+	}
 	fields := struct {
 		Name    string
 		Title   string

@@ -252,14 +252,6 @@ func userOnly(n *node) bool {
 
 func (j *judgement) secrets() {
 	s := j.posture.Secrets
-	if s.Provider == "vault" && s.Vault == nil {
-		j.report([]string{"secrets", "provider"}, `is "vault", and secrets.vault is missing`,
-			"the store must be named with its address", `vault: address: "https://vault.internal:8200"`)
-	}
-	if s.Provider == "aws" && s.AWS == nil {
-		j.report([]string{"secrets", "provider"}, `is "aws", and secrets.aws is missing`,
-			"the store must be named with its account", `aws: {region: "eu-central-1", accountID: "123456789012"}`)
-	}
 	if s.Provider != "vault" && s.Vault != nil {
 		j.report([]string{"secrets", "vault"}, fmt.Sprintf("is set, but secrets.provider is %q", s.Provider),
 			"one store serves the cluster", `provider: "vault"`)

@@ -9,6 +9,7 @@ import (
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
 	cueerrors "cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/format"
 	"cuelang.org/go/cue/token"
 
 	"github.com/k8ssec/k8ssec/internal/diag"
@@ -206,3 +207,6 @@ func lines(positions []token.Pos) string {
 	}
 	return ", on lines " + strings.Join(slices.Compact(at), " and ")
 }
+
+// Format returns CUE source in the standard layout.
+func Format(source []byte) ([]byte, error) { return format.Source(source) }

@@ -19,6 +19,7 @@ const soon = 14 * 24 * time.Hour
 type judged struct {
 	found    diag.List
 	active   []active
+	expired  []string
 	deadline time.Time
 }
 
@@ -118,6 +119,7 @@ func (j *judged) one(name string, w *node, t *tree, ids []string, inForce map[st
 	end := day.AddDate(0, 0, 1)
 	switch {
 	case !now.Before(end):
+		j.expired = append(j.expired, name)
 		d := at(expires, "expires")
 		d.Severity = diag.Warning
 		d.Message = fmt.Sprintf("waiver %q expired on %s; %s is enforced again", name, expires.str(), waived[0])

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"iter"
-	"maps"
 	"strconv"
 	"strings"
 
@@ -84,9 +82,10 @@ var terms = map[string]string{
 	"unresolved disjunction": "more than one possible value",
 }
 
-func mapsKeys(m map[string]string) iter.Seq[string] { return maps.Keys(m) }
-
 func atoi(s string) int {
 	i, _ := strconv.Atoi(s)
 	return i
 }
+
+// Nearest returns the candidate that word was most likely meant to be, or "".
+func Nearest(word string, candidates []string) string { return nearest(word, candidates) }

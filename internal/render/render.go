@@ -166,3 +166,14 @@ func patches(domain string) string {
 		"#     target: {kind: NetworkPolicy, namespace: team-a}\n" +
 		"apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n"
 }
+
+// Artifacts are the artifacts of all files that were made of one.
+func (t *Tree) Artifacts() []generators.Artifact {
+	artifacts := make([]generators.Artifact, 0, len(t.Files))
+	for _, f := range t.Files {
+		if f.Artifact != nil {
+			artifacts = append(artifacts, *f.Artifact)
+		}
+	}
+	return artifacts
+}

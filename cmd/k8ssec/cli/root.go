@@ -1,0 +1,141 @@
+// Package cli turns flags into options: one file a command, and nothing else.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/k8ssec/k8ssec/generators/all"
+	"github.com/k8ssec/k8ssec/internal/app"
+	"github.com/k8ssec/k8ssec/internal/diag"
+)
+
+// Version is the tool's version; a release build sets it.
+var version = "dev"
+
+// Exit codes, the same for every command.
+const (
+	exitOK       = 0
+	exitError    = 1
+	exitFindings = 2
+	exitConflict = 3
+)
+
+// Main runs one command and returns its exit code.
+func Main(args []string, stdout, stderr io.Writer) int {
+	// A run lives for milliseconds and allocates little: collecting garbage less often saves more
+	// time than it costs memory. The limit bounds it for clusters with thousands of namespaces.
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(700 << 20)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app.App{
+		Now: time.Now, Stdout: stdout, Stderr: stderr, Version: version,
+		Colour: colour(stdout), Generators: all.List(),
+	}
+	root := newRoot(a)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	return report(err, stderr, diag.Style{Colour: colour(stderr)})
+}
+
+// report prints an error that is not printed yet and chooses the exit code by its type.
+func report(err error, stderr io.Writer, style diag.Style) int {
+	var found diag.List
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, app.ErrFindings):
+		return exitFindings
+	case errors.Is(err, app.ErrConflict):
+		return exitConflict
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "interrupted; nothing was written")
+		return exitError
+	case errors.As(err, &found):
+		_ = found.WriteText(stderr, style)
+		return exitError
+	default:
+		fmt.Fprintf(stderr, "%s %v\n", style.Bad("error:"), err)
+		return exitError
+	}
+}
+
+// colour says whether a stream is a terminal that wants colours (https://no-color.org).
+func colour(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func newRoot(a *app.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "k8ssec",
+		Short: "Write, check and explain a hardened GitOps repository for a Kubernetes cluster",
+		Long: `k8ssec turns a short description of how secure a cluster must be (profiles and
+cluster.cue) into a Git repository of hardened manifests and control plane files,
+and keeps it true through every later change.
+
+Exit codes: 0 done, 1 error, 2 findings or changes, 3 conflict (nothing written).`,
+		Example: `  k8ssec init prod --profile cis       # a new repository
+  $EDITOR prod/cluster.cue             # change the posture
+  k8ssec generate prod                 # write what changed
+  k8ssec verify prod                   # check it offline, for CI
+  k8ssec explain prod cis-5.2.2        # why, and which files serve it`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	cmd.AddCommand(
+		newInit(a), newGenerate(a), newVerify(a), newExplain(a), newProfiles(a), newSchema(a), newVersion(a),
+	)
+	return cmd
+}
+
+// output is the value of -o, one of a command's formats.
+type output struct {
+	value   string
+	allowed []string
+}
+
+func (o *output) String() string { return o.value }
+func (o *output) Type() string   { return "format" }
+
+func (o *output) Set(s string) error {
+	for _, a := range o.allowed {
+		if s == a {
+			o.value = s
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is none of %v", s, o.allowed)
+}
+
+// outputFlag adds -o with the given formats; the first is the default.
+func outputFlag(cmd *cobra.Command, formats ...string) *output {
+	o := &output{value: formats[0], allowed: formats}
+	cmd.Flags().VarP(o, "output", "o", fmt.Sprintf("output format, one of %v", formats))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	return o
+}
+
+// directory completes the argument DIR.
+func directory(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return nil, cobra.ShellCompDirectiveFilterDirs
+}

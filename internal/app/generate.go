@@ -1,0 +1,254 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/k8ssec/k8ssec/internal/diag"
+	"github.com/k8ssec/k8ssec/internal/engine"
+	"github.com/k8ssec/k8ssec/internal/lockout"
+	"github.com/k8ssec/k8ssec/internal/render"
+	"github.com/k8ssec/k8ssec/internal/repo"
+)
+
+// InitOptions describe a new repository.
+type InitOptions struct {
+	Dir    string
+	Values Values
+	// DryRun writes nothing.
+	DryRun bool
+}
+
+// GenerateOptions name a repository.
+type GenerateOptions struct {
+	Dir    string
+	DryRun bool
+}
+
+// Written is what a run wrote, or would write.
+type Written struct {
+	Dir string `json:"dir"`
+	// DryRun says that nothing was written.
+	DryRun bool `json:"dryRun"`
+	// Changes are the files by what happened to them.
+	Changes []Change `json:"changes"`
+	// Unchanged is the number of files that are as they were.
+	Unchanged int `json:"unchanged"`
+	// Controls counts the answers by catalogue and state.
+	Controls map[string]map[string]int `json:"controls,omitempty"`
+	// Undecided are the lines that would switch more on.
+	Undecided []string  `json:"undecided,omitempty"`
+	Warnings  diag.List `json:"warnings,omitempty"`
+
+	name    string
+	tree    *render.Tree
+	elapsed time.Duration
+}
+
+// Change is one file of a run.
+type Change struct {
+	Path string `json:"path"`
+	Op   string `json:"op"`
+	op   repo.Op
+}
+
+// Init writes a new repository. It refuses a directory that has a cluster file.
+func (a *App) Init(ctx context.Context, o InitOptions) (*Written, error) {
+	name := filepath.Join(o.Dir, ClusterFile)
+	if _, err := os.Lstat(name); err == nil {
+		return nil, diag.List{{
+			Severity: diag.Error, File: name, Message: "there is a cluster file already",
+			Rule: "init makes new repositories; it never touches one that exists",
+			Fix:  fmt.Sprintf("edit %s and run: k8ssec generate %s", name, o.Dir),
+		}}
+	}
+	source, err := clusterFile(o.Values)
+	if err != nil {
+		return nil, err
+	}
+	return a.write(ctx, o.Dir, name, source, true, o.DryRun)
+}
+
+// Generate writes what the posture of an existing repository says. It never overwrites a file that
+// was edited: it refuses, names all of them, and writes nothing.
+func (a *App) Generate(ctx context.Context, o GenerateOptions) (*Written, error) {
+	name := filepath.Join(o.Dir, ClusterFile)
+	source, err := engine.ReadClusterFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return a.write(ctx, o.Dir, name, source, false, o.DryRun)
+}
+
+func (a *App) write(ctx context.Context, dir, name string, source []byte, first, dryRun bool) (_ *Written, err error) {
+	start := time.Now()
+	options := engine.Options{Name: name, Source: source, Dir: dir, Now: a.Now()}
+	inputs, err := engine.Inputs(options, a.Version)
+	if err != nil {
+		return nil, err
+	}
+	w := &Written{Dir: dir, DryRun: dryRun, Changes: []Change{}}
+	r, err := repo.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	if !first {
+		if same, err := a.unchanged(r, inputs); err != nil || same != nil {
+			if same != nil {
+				w.Unchanged, w.elapsed = len(same.Files), time.Since(start)
+			}
+			return w, err
+		}
+	}
+	result, err := engine.Evaluate(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	t, err := render.Render(ctx, result, a.Generators)
+	if err != nil {
+		return nil, err
+	}
+	if err := openWays(dir, result, t); err != nil {
+		return nil, err
+	}
+	w.Warnings, w.tree, w.name = result.Warnings, t, result.Posture.Cluster.Name
+	files := make([]repo.File, 0, len(t.Files)+1)
+	for _, f := range t.Files {
+		files = append(files, repo.File{Path: f.Path, Data: f.Data, Executable: f.Executable, Own: f.Own})
+	}
+	if first {
+		files = append(files, repo.File{Path: ClusterFile, Data: source, Own: true})
+	}
+	if !dryRun {
+		if err := r.Acquire(ctx); err != nil {
+			return nil, err
+		}
+	}
+	plan, err := r.Plan(files, meta(result, inputs, a.Version))
+	if err != nil {
+		return nil, err
+	}
+	if refused := plan.Refused(); len(refused) > 0 {
+		return nil, a.refuse(dir, t, refused)
+	}
+	w.summarize(plan)
+	if !dryRun && !plan.Empty() {
+		if err := r.Apply(ctx, plan); err != nil {
+			return nil, err
+		}
+	}
+	w.elapsed = time.Since(start)
+	return w, nil
+}
+
+// unchanged returns the lock where a run would change nothing: the inputs are those of the last
+// run, no waiver changed its state since, and every file is as it was written.
+func (a *App) unchanged(r *repo.Repo, inputs string) (*repo.Lock, error) {
+	lock, err := r.Load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if lock.Inputs != inputs {
+		return nil, nil
+	}
+	if lock.NextDeadline != "" {
+		deadline, err := time.Parse(time.RFC3339, lock.NextDeadline)
+		if err != nil || !a.Now().Before(deadline) {
+			return nil, nil
+		}
+	}
+	same, err := r.Unchanged(inputs)
+	if err != nil || !same {
+		return nil, err
+	}
+	return lock, nil
+}
+
+// meta is what the lock records of a run.
+func meta(result *engine.Result, inputs, version string) repo.Meta {
+	m := repo.Meta{Tool: version, Kubernetes: result.Posture.Cluster.Kubernetes, Inputs: inputs}
+	for _, p := range result.Profiles {
+		m.Profiles = append(m.Profiles, repo.LockedProfile{Name: p.Source, Version: version, Digest: p.Digest})
+	}
+	if !result.Deadline.IsZero() {
+		m.NextDeadline = result.Deadline.UTC().Format(time.RFC3339)
+	}
+	return m
+}
+
+// openWays refuses a posture under which the cluster would lock itself out.
+func openWays(dir string, result *engine.Result, t *render.Tree) error {
+	var found diag.List
+	for _, f := range lockout.Check(result.Posture, t.Artifacts()) {
+		d := diag.Diagnostic{Severity: diag.Error, Message: "this posture would lock the cluster out: " + f.Message, Rule: f.Rule, Fix: f.Fix}
+		if f.File != "" {
+			d.File = filepath.Join(dir, filepath.FromSlash(f.File))
+		}
+		found = append(found, d)
+	}
+	if len(found) > 0 {
+		return found
+	}
+	return nil
+}
+
+// refuse prints which edits stand in the way, and what serves what there.
+func (a *App) refuse(dir string, t *render.Tree, refused []repo.Item) error {
+	var found diag.List
+	for _, item := range refused {
+		d := diag.Diagnostic{
+			Severity: diag.Error, File: filepath.Join(dir, filepath.FromSlash(item.Path)),
+			Message: "the file is " + item.Op.String(),
+			Rule:    "what you edited is never overwritten",
+			Fix:     "move your change into cluster.cue or patches/ and restore the file, then run generate again",
+		}
+		if item.Op == repo.Collision {
+			d.Message = "the file " + item.Op.String()
+			d.Fix = "move the file away, then run again"
+		}
+		for _, f := range t.Files {
+			if f.Path == item.Path && f.Artifact != nil {
+				for _, c := range claimsOf(f.Artifact) {
+					d.Controls = appendOnce(d.Controls, c.Control)
+				}
+			}
+		}
+		found = append(found, d)
+	}
+	if err := found.Sort().WriteText(a.Stderr, diag.Style{Colour: a.Colour}); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stderr, "nothing was written\n")
+	return ErrConflict
+}
+
+func (w *Written) summarize(plan *repo.Plan) {
+	for _, item := range plan.Items {
+		switch item.Op {
+		case repo.Unchanged, repo.Yours, repo.Adopt:
+			w.Unchanged++
+		default:
+			w.Changes = append(w.Changes, Change{Path: item.Path, Op: item.Op.String(), op: item.Op})
+		}
+	}
+	w.Controls = map[string]map[string]int{}
+	for _, s := range w.tree.Summaries() {
+		w.Controls[s.Catalogue] = map[string]int{}
+		for state, n := range s.Count {
+			w.Controls[s.Catalogue][string(state)] = n
+		}
+	}
+	for _, d := range w.tree.Undecided {
+		w.Undecided = append(w.Undecided, strings.TrimSpace(d.Line))
+	}
+}

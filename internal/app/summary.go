@@ -1,0 +1,139 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/k8ssec/k8ssec/internal/diag"
+	"github.com/k8ssec/k8ssec/internal/render"
+	"github.com/k8ssec/k8ssec/internal/repo"
+)
+
+// WriteJSON writes what was done, for scripts.
+func (w *Written) WriteJSON(out io.Writer) error {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(w)
+}
+
+// WriteText writes what was done, for people. first is the summary of init: what is there now, how
+// the controls stand, and what to do next.
+func (w *Written) WriteText(out io.Writer, s diag.Style, first bool) error {
+	var b strings.Builder
+	if len(w.Warnings) > 0 {
+		if err := w.Warnings.WriteText(&b, s); err != nil {
+			return err
+		}
+	}
+	verb := "wrote"
+	if w.DryRun {
+		verb = "would write"
+	}
+	written := 0
+	for _, c := range w.Changes {
+		if c.op.Writes() {
+			written++
+		}
+	}
+	switch {
+	case first:
+		fmt.Fprintf(&b, "%s %d files to %s in %d ms\n\n", verb, written, s.Bold(w.Dir+"/"), w.elapsed.Milliseconds())
+		w.directories(&b, s)
+		w.controls(&b, s)
+		w.undecided(&b, s)
+		w.next(&b, s)
+	case written == 0 && len(w.Changes) == 0:
+		fmt.Fprintf(&b, "nothing to do: %d files are as the posture says\n", w.Unchanged)
+	default:
+		for _, c := range w.Changes {
+			fmt.Fprintf(&b, "  %s  %s\n", c.Path, s.Dim(c.Op))
+		}
+		fmt.Fprintf(&b, "%s %d files, left %d\n", verb, written, w.Unchanged+len(w.Changes)-written)
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// purposes say what each part of the repository is, in the order in which a person meets it.
+var purposes = []struct{ name, purpose string }{
+	{"cluster.cue", "yours: the posture of the cluster"},
+	{"bootstrap", "control plane and node files, before GitOps"},
+	{"gitops", "the order in which everything is applied"},
+	{"manifests", "Kubernetes objects, a directory a domain"},
+	{"patches", "yours: kustomize patches that no rerun touches"},
+	{"docs", "pages for people, and the answer to every control"},
+	{"break-glass", "emergency access, applied by hand only"},
+}
+
+func (w *Written) directories(b *strings.Builder, s diag.Style) {
+	count := map[string]int{}
+	for _, c := range w.Changes {
+		if c.op == repo.Create {
+			top, _, _ := strings.Cut(c.Path, "/")
+			count[top]++
+		}
+	}
+	for _, p := range purposes {
+		if count[p.name] == 0 {
+			continue
+		}
+		files := fmt.Sprintf("%d files", count[p.name])
+		if count[p.name] == 1 {
+			files = "1 file"
+		}
+		name := p.name
+		if path.Ext(name) == "" {
+			name += "/"
+		}
+		fmt.Fprintf(b, "  %-14s %9s  %s\n", name, files, s.Dim(p.purpose))
+	}
+	b.WriteString("\n")
+}
+
+func (w *Written) controls(b *strings.Builder, s diag.Style) {
+	for _, summary := range w.tree.Summaries() {
+		var parts []string
+		for _, state := range render.States {
+			n := summary.Count[state]
+			if n == 0 {
+				continue
+			}
+			part := fmt.Sprintf("%d %s", n, state)
+			switch state {
+			case render.Enforced, render.Provider:
+				part = s.Good(part)
+			case render.Failing:
+				part = s.Bad(part)
+			case render.ByProcedure:
+				part = fmt.Sprintf("%d by procedure", n)
+			default:
+				part = s.Odd(part)
+			}
+			parts = append(parts, part)
+		}
+		fmt.Fprintf(b, "  %-11s %3d controls: %s\n", summary.Catalogue, summary.Total, strings.Join(parts, ", "))
+	}
+	b.WriteString("\n")
+}
+
+func (w *Written) undecided(b *strings.Builder, s diag.Style) {
+	if len(w.tree.Undecided) == 0 {
+		return
+	}
+	b.WriteString("  Only you know these; each is one line in cluster.cue:\n")
+	for _, d := range w.tree.Undecided {
+		fmt.Fprintf(b, "    %s\n      %s\n", strings.TrimSpace(d.Line), s.Dim(d.Enables))
+	}
+	b.WriteString("\n")
+}
+
+func (w *Written) next(b *strings.Builder, s diag.Style) {
+	fmt.Fprintf(b, "%s\n", s.Bold("next"))
+	fmt.Fprintf(b, "  $EDITOR %s/cluster.cue && k8ssec generate %s\n", w.Dir, w.Dir)
+	fmt.Fprintf(b, "  k8ssec verify %s\n", w.Dir)
+	fmt.Fprintf(b, "  git add %s && git commit -m \"Security posture of %s\"\n", w.Dir, w.name)
+}
