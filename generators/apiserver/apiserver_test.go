@@ -1,0 +1,10 @@
+package apiserver_test
+
+import (
+	"testing"
+
+	"github.com/k8ssec/k8ssec/generators/apiserver"
+	"github.com/k8ssec/k8ssec/generators/generatortest"
+)
+
+func TestGolden(t *testing.T) { generatortest.Run(t, apiserver.New()) }

@@ -1,0 +1,10 @@
+package logging_test
+
+import (
+	"testing"
+
+	"github.com/k8ssec/k8ssec/generators/logging"
+	"github.com/k8ssec/k8ssec/generators/generatortest"
+)
+
+func TestGolden(t *testing.T) { generatortest.Run(t, logging.New()) }
