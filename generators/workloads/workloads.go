@@ -1,0 +1,100 @@
+package workloads
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/k8ssec/k8ssec/cue/posture"
+	"github.com/k8ssec/k8ssec/generators"
+)
+
+const domain = "workloads"
+
+// New returns the generator of the workloads domain.
+func New() generators.Generator { return generator{} }
+
+type generator struct{}
+
+func (generator) Domain() string { return domain }
+
+func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
+	out := &generators.Output{}
+	for _, pol := range policies() {
+		objects := pol.objects(p)
+		if len(objects) == 0 {
+			continue
+		}
+		out.Artifacts = append(out.Artifacts, generators.Artifact{
+			Path:    "manifests/workloads/" + pol.name + ".yaml",
+			Comment: "Refuses " + plain(pol.refuses) + ". Instead: " + plain(pol.write) + ".",
+			Objects: objects,
+		})
+	}
+	out.Artifacts = append(out.Artifacts, static(p)...)
+	page, err := documentation(p)
+	if err != nil {
+		return nil, err
+	}
+	out.Artifacts = append(out.Artifacts, page)
+	out.Undecided = undecided(p)
+	return out, nil
+}
+
+// policies lists every policy that workloads.policies knows, pods first.
+func policies() []policy { return append(podPolicies(), guardPolicies()...) }
+
+// Names returns the names of all policies, in the order of their files.
+func Names() []string {
+	var names []string
+	for _, pol := range policies() {
+		names = append(names, pol.name)
+	}
+	return names
+}
+
+// undecided lists what stays out until the user says more, and what does not refuse yet.
+func undecided(p *posture.Posture) []generators.Decision {
+	var decisions []generators.Decision
+	if p.Workloads.Policies["allowed-registries"].Enabled && len(p.Images.Registries) == 0 {
+		decisions = append(decisions, generators.Decision{
+			Controls: []string{"wl-16", "nsa-S1"},
+			Line:     `images: registries: ["registry.internal/team"]`,
+			Enables:  "refuses images from any other registry",
+		})
+	}
+	// What follows the domain's enforcement waits for one line, the others for a line each.
+	waiting := generators.Decision{
+		Line:    fmt.Sprintf("workloads: enforcement: %q", posture.Enforce),
+		Enables: "refuses what the policies now only record",
+	}
+	var single []generators.Decision
+	for _, pol := range policies() {
+		if enforcement(p, pol.name) == posture.Enforce {
+			continue
+		}
+		var controls []string
+		for _, r := range pol.apply(p) {
+			controls = append(controls, r.controls(pol.control)...)
+		}
+		if len(controls) == 0 {
+			continue
+		}
+		if p.Workloads.Policies[pol.name].Enforcement == "" {
+			waiting.Controls = append(waiting.Controls, controls...)
+			continue
+		}
+		single = append(single, generators.Decision{
+			Controls: unique(controls),
+			Line:     fmt.Sprintf("workloads: policies: %q: enforcement: %q", pol.name, posture.Enforce),
+			Enables:  "refuses " + plain(pol.refuses) + ", instead of recording them",
+		})
+	}
+	if len(waiting.Controls) > 0 {
+		waiting.Controls = unique(waiting.Controls)
+		decisions = append(decisions, waiting)
+	}
+	return append(decisions, single...)
+}
+
+// plain is a text without the marks of Markdown.
+func plain(s string) string { return strings.ReplaceAll(s, "`", "") }
