@@ -699,6 +699,9 @@ type GitOps struct {
 	Interval string `json:"interval"`
 	// Prune deletes objects that left the repository.
 	Prune bool `json:"prune"`
+	// SecretRef names the secret with the credentials for URL, in Namespace. Empty means SourceName
+	// where the URL is ssh://, and none where it is https://.
+	SecretRef string `json:"secretRef,omitempty"`
 	// VerifyKeys names the secret with the public keys that commits must be signed by.
 	VerifyKeys string `json:"verifyKeys,omitempty"`
 }
