@@ -1,0 +1,310 @@
+package repo
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// File is one file of a render.
+type File struct {
+	Path       string
+	Data       []byte
+	Executable bool
+	// Own marks a file that is written once and belongs to the user from then on.
+	Own bool
+}
+
+// Op says what a run does with one path.
+type Op int
+
+const (
+	// Unchanged: the tree has what the render wants.
+	Unchanged Op = iota
+	// Create: the file is new.
+	Create
+	// Update: the file is as the last run wrote it, and the render wants another.
+	Update
+	// Delete: the file is as the last run wrote it, and the render has it no more.
+	Delete
+	// Adopt: the lock does not know the file, and its bytes are those of the render.
+	Adopt
+	// Edited: the user changed the file, the render did not. It stays.
+	Edited
+	// Removed: the user removed the file, the render did not change. It stays away.
+	Removed
+	// OrphanEdited: the user changed the file, and the render has it no more. It stays.
+	OrphanEdited
+	// Yours: the file belongs to the user. It stays.
+	Yours
+	// Conflict: the user changed or removed the file, and the render changed too. Refused.
+	Conflict
+	// Collision: the lock does not know the file, and the render wants another. Refused.
+	Collision
+)
+
+// String is the op in words that fit after "path: ".
+func (op Op) String() string {
+	switch op {
+	case Unchanged:
+		return "unchanged"
+	case Create:
+		return "new"
+	case Update:
+		return "updated"
+	case Delete:
+		return "no longer needed"
+	case Adopt:
+		return "adopted as it is"
+	case Edited:
+		return "edited by you, kept"
+	case Removed:
+		return "removed by you, kept away"
+	case OrphanEdited:
+		return "edited by you and no longer needed, kept"
+	case Yours:
+		return "yours"
+	case Conflict:
+		return "changed by you, and the new render changes it too"
+	case Collision:
+		return "stands there already, and k8ssec did not write it"
+	}
+	return "unknown"
+}
+
+// Writes reports whether the op changes the tree.
+func (op Op) Writes() bool { return op == Create || op == Update || op == Delete }
+
+// Refused reports whether the op stands in the way of the whole plan.
+func (op Op) Refused() bool { return op == Conflict || op == Collision }
+
+// Item is what a plan says of one path.
+type Item struct {
+	Path string
+	Op   Op
+	// Data is the render; nil where it has no such file.
+	Data       []byte
+	Executable bool
+
+	tree state
+}
+
+// Plan is what a run would do. It holds for the tree as it was read; Apply looks again.
+type Plan struct {
+	// Items has every path of the render and of the lock, sorted.
+	Items []Item
+
+	// internal are the writes below .k8ssec, the lock last.
+	internal []Item
+}
+
+// Empty reports whether there is nothing to write.
+func (p *Plan) Empty() bool {
+	return len(p.internal) == 0 && !slices.ContainsFunc(p.Items, func(i Item) bool { return i.Op.Writes() || i.Op.Refused() })
+}
+
+// Refused lists the items for which Apply would refuse the plan.
+func (p *Plan) Refused() []Item {
+	var items []Item
+	for _, item := range p.Items {
+		if item.Op.Refused() {
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
+// Count is the number of items with an op.
+func (p *Plan) Count(op Op) int {
+	n := 0
+	for _, item := range p.Items {
+		if item.Op == op {
+			n++
+		}
+	}
+	return n
+}
+
+// Plan compares a render with the lock and the tree. It changes nothing. The data of the files is
+// kept, not copied.
+func (r *Repo) Plan(files []File, meta Meta) (*Plan, error) {
+	if err := r.interrupted(); err != nil {
+		return nil, err
+	}
+	old, err := r.Load()
+	if errors.Is(err, fs.ErrNotExist) {
+		old, err = &Lock{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	files = slices.Clone(files)
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	render := make(map[string]int, len(files))
+	names := make([]string, len(files))
+	for i, f := range files {
+		names[i] = f.Path
+		render[f.Path] = i
+		if UserOwned(f.Path) != f.Own {
+			return nil, errors.New("path " + f.Path + ": cluster.cue and patches/ are the user's and written once, all else is not")
+		}
+	}
+	if err := checkPaths(names); err != nil {
+		return nil, err
+	}
+	for name := range old.Files {
+		if _, ok := render[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	states, err := r.states(names, func(name string) bool { _, ok := render[name]; return ok })
+	if err != nil {
+		return nil, err
+	}
+
+	plan := &Plan{Items: make([]Item, 0, len(names))}
+	lock := &Lock{Version: lockVersion, Meta: meta, Files: make(map[string]LockedFile, len(files))}
+	base := make([]baseFile, 0, len(names))
+	var orphans []string
+	for _, name := range names {
+		item := Item{Path: name, tree: states[name]}
+		locked, known := old.Files[name]
+		i, wanted := render[name]
+		switch {
+		case !wanted:
+			item.Op = orphan(item.tree, locked)
+			if !item.tree.exists {
+				continue // gone on both sides
+			}
+			if item.Op == OrphanEdited {
+				orphans = append(orphans, name)
+				lock.Files[name] = locked
+			}
+		case files[i].Own:
+			item.Data, item.Executable = files[i].Data, files[i].Executable
+			if item.Op = Yours; !item.tree.exists {
+				item.Op = Create
+			}
+		default:
+			f := files[i]
+			item.Data, item.Executable = f.Data, f.Executable
+			next := LockedFile{SHA256: digest(f.Data)}
+			if f.Executable {
+				next.Mode = executableMode
+			}
+			item.Op = decide(item.tree, locked, known, next)
+			lock.Files[name] = next
+			base = append(base, baseFile{name, f.Data})
+		}
+		plan.Items = append(plan.Items, item)
+	}
+	if len(orphans) > 0 {
+		kept, err := r.bases(old, orphans)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range orphans {
+			if data, ok := kept[name]; ok {
+				base = append(base, baseFile{name, data})
+			}
+		}
+		slices.SortFunc(base, func(a, b baseFile) int { return strings.Compare(a.path, b.path) })
+	}
+	plan.internal, err = r.internal(lock, base)
+	if err != nil {
+		return nil, err
+	}
+	return plan, nil
+}
+
+// orphan decides on a file that the render has no more.
+func orphan(tree state, locked LockedFile) Op {
+	if same(tree, locked) {
+		return Delete
+	}
+	return OrphanEdited
+}
+
+// decide decides on a file of the render.
+func decide(tree state, locked LockedFile, known bool, next LockedFile) Op {
+	switch {
+	case same(tree, next) && known:
+		return Unchanged
+	case same(tree, next):
+		return Adopt
+	case !tree.exists && !known:
+		return Create
+	case !known && tree.sha == next.SHA256:
+		return Update // the same bytes, but (not) executable
+	case !known:
+		return Collision
+	case same(tree, locked):
+		return Update
+	case locked != next:
+		return Conflict
+	case !tree.exists:
+		return Removed
+	}
+	return Edited
+}
+
+func same(tree state, f LockedFile) bool {
+	return tree.exists && tree.sha == f.SHA256 && tree.executable() == f.Executable()
+}
+
+// Files of this package beside lock and base.
+const (
+	attributes = "# Written by k8ssec. The base is the last render, kept for merging: no reviewer has to read it.\n" +
+		"base/** linguist-generated -text -diff\n" +
+		"lock.yaml linguist-generated -text\n"
+	ignore = "# Written by k8ssec. What a run leaves here while it writes is no part of the repository.\n" +
+		"/staging/\n/commit/\n/rollback/\n"
+)
+
+// internal plans the writes below .k8ssec: what differs from the disk, deletions after writes, the
+// lock last.
+func (r *Repo) internal(lock *Lock, base []baseFile) ([]Item, error) {
+	want := archives(base)
+	have, err := r.baseArchives()
+	if err != nil {
+		return nil, err
+	}
+	want[stateDir+"/.gitattributes"] = []byte(attributes)
+	want[stateDir+"/.gitignore"] = []byte(ignore)
+	want[lockPath] = lock.format()
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(want)), func(name string) bool { return name == lockPath })
+	names = append(names, lockPath)
+	states, err := r.states(names, func(string) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	items := make([]Item, 0, len(names))
+	add := func(name string) {
+		item := Item{Path: name, Op: Create, Data: want[name], tree: states[name]}
+		if item.tree.exists {
+			item.Op = Update
+			if item.tree.sha == digest(item.Data) {
+				return
+			}
+		}
+		items = append(items, item)
+	}
+	for _, name := range names[:len(names)-1] {
+		add(name)
+	}
+	for _, name := range have {
+		if _, ok := want[name]; ok {
+			continue
+		}
+		tree, err := r.state(name, true)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, Item{Path: name, Op: Delete, tree: tree})
+	}
+	add(lockPath)
+	return items, nil
+}
