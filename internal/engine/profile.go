@@ -169,13 +169,13 @@ func (l *loader) profile(n named, source, from string) (*Profile, error) {
 		return nil, profileErrors(n, source, fmt.Errorf("the package has no field \"profile\""))
 	}
 	if user {
-		// A shipped profile unifies with the schema in its own file, and a test holds it so.
+		// A test holds the shipped profiles against the same schema. They are not united with it at
+		// each start: it costs time, and values that come out of a definition are slow to unite.
 		schema, err := l.shipped("cue/control")
 		if err != nil {
 			return nil, err
 		}
-		root = schema.LookupPath(cue.ParsePath("#Profile")).Unify(root)
-		if err := root.Validate(); err != nil {
+		if err := schema.LookupPath(cue.ParsePath("#Profile")).Unify(root).Validate(); err != nil {
 			return nil, profileErrors(n, source, err)
 		}
 	}
@@ -183,33 +183,44 @@ func (l *loader) profile(n named, source, from string) (*Profile, error) {
 	if user {
 		p.Digest = l.digest(source)
 	}
-	fields := struct {
-		Name    string
-		Title   string
-		Extends []string
-		Level   int
-	}{}
-	for name, into := range map[string]any{"name": &fields.Name, "title": &fields.Title, "extends": &fields.Extends, "level": &fields.Level} {
-		if err := root.LookupPath(cue.ParsePath(name)).Decode(into); err != nil {
+	p.Level = 1
+	for _, f := range []struct {
+		name string
+		into any
+	}{{"name", &p.Name}, {"title", &p.Title}, {"extends", &p.Extends}, {"level", &p.Level}} {
+		if err := decodeField(root, f.name, f.into); err != nil {
 			return nil, profileErrors(n, source, err)
 		}
 	}
-	p.Name, p.Title, p.Extends, p.Level = fields.Name, fields.Title, fields.Extends, fields.Level
 	p.layer = &layer{name: "profile " + p.Name, profile: p.Name, user: user, namespaceDefaults: map[string]*node{}}
-	if p.layer.root, err = fromValue(root.LookupPath(cue.ParsePath("defaults")), p.layer, 0); err != nil {
-		return nil, profileErrors(n, source, err)
+	p.layer.root = &node{object: map[string]*node{}, layer: p.layer}
+	for _, f := range []struct {
+		name string
+		set  func(*node)
+	}{
+		{"defaults", func(n *node) { p.layer.root = n }},
+		{"namespaceDefaults", func(n *node) { p.layer.namespaceDefaults = n.object }},
+	} {
+		v := root.LookupPath(cue.ParsePath(f.name))
+		if !v.Exists() {
+			continue
+		}
+		value, err := fromValue(v, p.layer, 0)
+		if err != nil {
+			return nil, profileErrors(n, source, err)
+		}
+		f.set(value)
 	}
-	kinds, err := fromValue(root.LookupPath(cue.ParsePath("namespaceDefaults")), p.layer, 0)
-	if err != nil {
-		return nil, profileErrors(n, source, err)
+	all := root.LookupPath(cue.ParsePath("controls"))
+	if !all.Exists() {
+		return p, nil
 	}
-	p.layer.namespaceDefaults = kinds.object
-	controls, err := root.LookupPath(cue.ParsePath("controls")).Fields()
+	controls, err := all.Fields()
 	if err != nil {
 		return nil, profileErrors(n, source, err)
 	}
 	for controls.Next() {
-		c, err := controlOf(controls.Value())
+		c, err := controlOf(controls.Selector().Unquoted(), controls.Value())
 		if err != nil {
 			return nil, profileErrors(n, source, err)
 		}
@@ -219,32 +230,37 @@ func (l *loader) profile(n named, source, from string) (*Profile, error) {
 	return p, nil
 }
 
-func controlOf(v cue.Value) (*Control, error) {
-	fields := struct {
-		ID, Catalogue, Title, Kind, Domain, Why, Fix string
-		Level                                        int
-		Kinds                                        []string
-	}{}
-	for name, into := range map[string]any{
-		"id": &fields.ID, "catalogue": &fields.Catalogue, "title": &fields.Title, "kind": &fields.Kind,
-		"domain": &fields.Domain, "why": &fields.Why, "level": &fields.Level, "kinds": &fields.Kinds,
+// decodeField decodes a field that may be absent.
+func decodeField(v cue.Value, name string, into any) error {
+	f := v.LookupPath(cue.MakePath(cue.Str(name)))
+	if !f.Exists() {
+		return nil
+	}
+	return f.Decode(into)
+}
+
+// controlOf reads one control; what is absent has the default that cue/control says.
+func controlOf(id string, v cue.Value) (*Control, error) {
+	c := &Control{ID: id, Level: 1}
+	kind := "manual"
+	for _, f := range []struct {
+		name string
+		into any
+	}{
+		{"catalogue", &c.Catalogue}, {"title", &c.Title}, {"kind", &kind}, {"domain", &c.Domain},
+		{"why", &c.Why}, {"fix", &c.Fix}, {"level", &c.Level}, {"kinds", &c.kinds},
 	} {
-		if err := v.LookupPath(cue.MakePath(cue.Str(name))).Decode(into); err != nil {
+		if err := decodeField(v, f.name, f.into); err != nil {
 			return nil, err
 		}
 	}
-	if fix := v.LookupPath(cue.MakePath(cue.Str("fix"))); fix.Exists() {
-		if err := fix.Decode(&fields.Fix); err != nil {
-			return nil, err
-		}
+	if c.kinds == nil {
+		c.kinds = []string{"tenant"}
 	}
-	return &Control{
-		ID: fields.ID, Catalogue: fields.Catalogue, Title: fields.Title, Level: fields.Level,
-		Automated: fields.Kind == "automated", Domain: fields.Domain, Why: fields.Why, Fix: fields.Fix,
-		kinds:     fields.Kinds,
-		cluster:   v.LookupPath(cue.MakePath(cue.Str("cluster"))),
-		namespace: v.LookupPath(cue.MakePath(cue.Str("namespace"))),
-	}, nil
+	c.Automated = kind == "automated"
+	c.cluster = v.LookupPath(cue.MakePath(cue.Str("cluster")))
+	c.namespace = v.LookupPath(cue.MakePath(cue.Str("namespace")))
+	return c, nil
 }
 
 // profileErrors are the findings about a user's own profile directory.

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"cuelang.org/go/cue"
 )
 
 func TestSchemaJSON(t *testing.T) {
@@ -21,5 +23,24 @@ func TestSchemaJSON(t *testing.T) {
 	}
 	if strings.Contains(string(data), `"required": [`) {
 		t.Error("a cluster file is a part of a posture, so no field is required")
+	}
+}
+
+// TestShippedProfilesFitTheSchema holds what the engine does not check at each start.
+func TestShippedProfilesFitTheSchema(t *testing.T) {
+	for _, name := range ShippedProfiles() {
+		l := newLoader("")
+		schema, err := l.shipped("cue/control")
+		if err != nil {
+			t.Fatal(err)
+		}
+		profile, err := l.shipped("profiles/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		united := schema.LookupPath(cue.ParsePath("#Profile")).Unify(profile.LookupPath(cue.ParsePath("profile")))
+		if err := united.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -178,10 +178,21 @@ func evaluationErrors(name string, err error) diag.List {
 			d.Fix = last(path) + ": ..."
 		case strings.Contains(message, "reference"):
 			d.Message = where + " uses a name that is not defined: " + plain(message)
-			d.Fix = "put texts in quotes"
+			d.Rule = "a text stands in quotes; a bare word is the name of another field"
+			d.Fix = "put the text in quotes"
+			if _, name, ok := strings.Cut(message, `reference "`); ok {
+				name, _, _ = strings.Cut(name, `"`)
+				d.Fix = last(path) + ": " + quote(name)
+			}
 		default:
 			d.Message = where + ": " + plain(message)
 			d.Fix = "write a concrete value"
+		}
+		if d.Line == 0 {
+			d.Line, d.Column = 1, 1
+		}
+		if d.Rule == "" {
+			d.Rule = "every field of " + name + " is a concrete value"
 		}
 		found = append(found, d)
 	}

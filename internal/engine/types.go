@@ -11,9 +11,16 @@ import (
 	"github.com/k8ssec/k8ssec/internal/diag"
 )
 
+// field is one field of a posture type.
+type field struct {
+	index int
+	// required fields have no omitempty: the schema has them with an exclamation mark.
+	required bool
+}
+
 // fieldsOf returns a struct's fields by their JSON name.
-var fieldsOf = sync.OnceValue(func() map[reflect.Type]map[string]int {
-	types := map[reflect.Type]map[string]int{}
+var fieldsOf = sync.OnceValue(func() map[reflect.Type]map[string]field {
+	types := map[reflect.Type]map[string]field{}
 	var visit func(t reflect.Type)
 	visit = func(t reflect.Type) {
 		switch t.Kind() {
@@ -23,12 +30,12 @@ var fieldsOf = sync.OnceValue(func() map[reflect.Type]map[string]int {
 			if types[t] != nil {
 				return
 			}
-			fields := map[string]int{}
+			fields := map[string]field{}
 			types[t] = fields
 			for i := range t.NumField() {
-				name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+				name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 				if name != "-" {
-					fields[name] = i
+					fields[name] = field{index: i, required: options != "omitempty"}
 					visit(t.Field(i).Type)
 				}
 			}
@@ -54,12 +61,12 @@ func shape(n *node, t reflect.Type, path []string, found *diag.List) {
 		fields := fieldsOf()[t]
 		for _, key := range n.keys() {
 			value := n.object[key]
-			index, ok := fields[key]
+			f, ok := fields[key]
 			if !ok {
 				*found = append(*found, unknownField(n, value, key, fields, path))
 				continue
 			}
-			shape(value, t.Field(index).Type, append(path, key), found)
+			shape(value, t.Field(f.index).Type, append(path, key), found)
 		}
 		return
 	case reflect.Map:
@@ -104,6 +111,38 @@ func shape(n *node, t reflect.Type, path []string, found *diag.List) {
 	}
 }
 
+// missing finds the required fields that are not there. The evaluator would find them too, but a
+// constraint that mentions such a field counts as one for it.
+func missing(n *node, t reflect.Type, path []string, found *[][]string) {
+	switch t.Kind() {
+	case reflect.Pointer:
+		missing(n, t.Elem(), path, found)
+	case reflect.Struct:
+		fields := fieldsOf()[t]
+		for name, f := range fields {
+			value := n.object[name]
+			if value == nil {
+				if f.required {
+					*found = append(*found, append(slices.Clone(path), name))
+				}
+				continue
+			}
+			missing(value, t.Field(f.index).Type, append(path, name), found)
+		}
+	case reflect.Map:
+		for key, value := range n.object {
+			missing(value, t.Elem(), append(path, key), found)
+		}
+	case reflect.Slice:
+		if t.Elem().Kind() != reflect.Struct {
+			return
+		}
+		for i, value := range n.list {
+			missing(value, t.Elem(), append(path, itoa(i)), found)
+		}
+	}
+}
+
 func exampleOfKind(t reflect.Type, n *node, path []string) string {
 	last := path[len(path)-1]
 	switch t.Kind() {
@@ -129,7 +168,7 @@ func exampleOfKind(t reflect.Type, n *node, path []string) string {
 	}
 }
 
-func unknownField(parent, value *node, key string, fields map[string]int, path []string) diag.Diagnostic {
+func unknownField(parent, value *node, key string, fields map[string]field, path []string) diag.Diagnostic {
 	names := make([]string, 0, len(fields))
 	for name := range fields {
 		names = append(names, name)
@@ -163,7 +202,7 @@ func decode(n *node, v reflect.Value) {
 	case reflect.Struct:
 		fields := fieldsOf()[v.Type()]
 		for key, value := range n.object {
-			decode(value, v.Field(fields[key]))
+			decode(value, v.Field(fields[key].index))
 		}
 	case reflect.Map:
 		v.Set(reflect.MakeMapWithSize(v.Type(), len(n.object)))
