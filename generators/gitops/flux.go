@@ -36,8 +36,8 @@ func flux(p *posture.Posture) *generators.Output {
 		},
 		generators.Artifact{
 			Path: "gitops/flux-system/kustomization.yaml",
-			Comment: "Flux's own components, hardened. Read by `flux bootstrap` and by Flux itself. The two files that it\n" +
-				"names come from Flux; docs/gitops.md says how.",
+			Comment: "Flux's own components, hardened. Read by `flux bootstrap` and by Flux itself.\n" +
+				"The files that it names come from Flux; docs/gitops.md says how.",
 			Objects: []generators.Object{fluxComponents(p)},
 		},
 	)
@@ -79,7 +79,7 @@ func fluxWave(p *posture.Posture, w wave) generators.Object {
 			Prune:              p.GitOps.Prune,
 			// Flux, or this object, may go without taking the fences with it.
 			DeletionPolicy: "Orphan",
-			Wait:           true,
+			Wait:           !w.loose,
 		},
 	}
 	claims := generators.Claims("spec.serviceAccountName", "gitops-3")

@@ -18,6 +18,9 @@ type wave struct {
 	// number is the same order for Argo CD, which knows no dependencies.
 	number string
 	why    string
+	// loose waves are ready when they are applied, whether or not what they hold is healthy: a
+	// tenant's broken repository is not the platform's failure.
+	loose bool
 	// when says whether the posture has this folder; nil means always.
 	when func(*posture.Posture) bool
 }
@@ -46,8 +49,9 @@ var waves = []wave{
 	},
 	{
 		domain: domain, after: []string{"access", "resources", "network", "workloads"}, number: "2",
-		why:  "The tenants' own repositories, last: what they bring meets every rule above.",
-		when: func(p *posture.Posture) bool { return len(tenants(p)) > 0 },
+		loose: true,
+		why:   "The tenants' own repositories, last: what they bring meets every rule above.",
+		when:  func(p *posture.Posture) bool { return len(tenants(p)) > 0 },
 	},
 }
 
