@@ -113,12 +113,13 @@ func isDNSLabel(s string) bool {
 func (c *checker) checkOne(n *node, path []string, floorKey, namespace string, constraint func(*Control) (cue.Value, bool), schema cue.Value) diag.List {
 	floor, ok := c.floors[floorKey]
 	if !ok {
-		floor = c.l.ctx.CompileString("{...}")
+		constraints := []cue.Value{c.l.ctx.CompileString("{...}")}
 		for _, control := range c.controls {
 			if v, applies := constraint(control); applies {
-				floor = floor.Unify(v)
+				constraints = append(constraints, v)
 			}
 		}
+		floor = united(constraints)
 		c.floors[floorKey] = floor
 	}
 	data := c.l.ctx.BuildExpr(n.expr())
@@ -139,18 +140,21 @@ func (c *checker) checkOne(n *node, path []string, floorKey, namespace string, c
 	// Only the parts that fail, and the controls that speak of them, are looked at again.
 	part := &node{object: map[string]*node{}}
 	for _, e := range failing(floor, data) {
-		if len(e.path) > 0 && n.object[e.path[0]] != nil {
-			part.object[e.path[0]] = n.object[e.path[0]]
+		if len(e.path) == 0 || n.object[e.path[0]] == nil {
+			// What is missing is asked for because of something else: look at everything.
+			part = n
+			break
 		}
+		part.object[e.path[0]] = n.object[e.path[0]]
 	}
 	partData := c.l.ctx.BuildExpr(part.expr())
 	for _, control := range c.controls {
 		v, applies := constraint(control)
-		if !applies || !speaksOf(v, part) {
+		if !applies || (part != n && !speaksOf(v, part)) {
 			continue
 		}
 		for _, e := range failing(v, partData) {
-			if len(e.path) == 0 || part.object[e.path[0]] == nil {
+			if len(e.path) == 0 || (part != n && part.object[e.path[0]] == nil) {
 				continue
 			}
 			// A list that breaks a rule is one finding, not one for each element.
@@ -183,6 +187,22 @@ func (c *checker) checkOne(n *node, path []string, floorKey, namespace string, c
 		}
 	}
 	return found
+}
+
+// united unites values pairwise: each union is evaluated at once, so a chain would cost the square.
+func united(values []cue.Value) cue.Value {
+	for len(values) > 1 {
+		half := values[:0:0]
+		for i := 0; i < len(values); i += 2 {
+			v := values[i]
+			if i+1 < len(values) {
+				v = v.Unify(values[i+1])
+			}
+			half = append(half, v)
+		}
+		values = half
+	}
+	return values[0]
 }
 
 // speaksOf says whether a constraint has a field in common with the part.
@@ -252,6 +272,9 @@ func unquoted(path []string) []string {
 // schemaFinding describes a value that makes no sense at all.
 func (c *checker) schemaFinding(path []string, value *node, key bool) diag.Diagnostic {
 	r := ruleFor(path, key)
+	if strings.HasPrefix(r.must, "true or false") {
+		r.write = "false"
+	}
 	d := diag.Diagnostic{Severity: diag.Error, Field: pathText(path), Rule: r.must}
 	name := last(path)
 	if i := len(path) - 1; i > 0 && strings.Trim(path[i], "0123456789") == "" {
@@ -264,7 +287,7 @@ func (c *checker) schemaFinding(path []string, value *node, key bool) diag.Diagn
 		d.Fix = "rename it, for instance to " + r.write
 	case value == nil:
 		d.Message = pathText(path) + " is missing"
-		d.Rule = strings.TrimSpace(pathText(path) + " must be given: " + r.must)
+		d.Rule = strings.TrimSuffix("it must be given: "+r.must, ": ")
 		d.Fix = example(name, r.write)
 	default:
 		d.Value = value.text()
@@ -272,7 +295,7 @@ func (c *checker) schemaFinding(path []string, value *node, key bool) diag.Diagn
 		d.Fix = example(name, r.write)
 		if r.must != "" {
 			d.Message += ", which is not " + r.must
-			d.Rule = pathText(path) + " must be " + r.must
+			d.Rule = r.must
 		} else {
 			d.Rule = pathText(path) + " does not fit the schema; see k8ssec schema"
 		}

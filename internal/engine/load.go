@@ -49,12 +49,14 @@ type loader struct {
 	vendor string
 	// files are the user's files that were read, for the digest of the inputs.
 	files map[string][]byte
+	// built are the embedded packages that were built already.
+	built map[string]cue.Value
 	// failed is the first finding of ours, which CUE's error types cannot carry.
 	failed diag.List
 }
 
 func newLoader(dir string) *loader {
-	l := &loader{ctx: cuecontext.New(), files: map[string][]byte{}}
+	l := &loader{ctx: cuecontext.New(), files: map[string][]byte{}, built: map[string]cue.Value{}}
 	if dir != "" {
 		l.vendor = filepath.Join(dir, "cue.mod", "pkg")
 	}
@@ -145,7 +147,14 @@ func cmpOr(a, b string) string {
 
 // shipped builds one embedded package.
 func (l *loader) shipped(dir string) (cue.Value, error) {
-	return l.value(l.instance(k8ssec.Assets, dir, ""))
+	if v, ok := l.built[dir]; ok {
+		return v, nil
+	}
+	v, err := l.value(l.instance(k8ssec.Assets, dir, ""))
+	if err == nil {
+		l.built[dir] = v
+	}
+	return v, err
 }
 
 // directory builds one package of the user's.
@@ -314,10 +323,10 @@ func syntaxFix(message string) string {
 	switch {
 	case strings.Contains(message, "string literal not terminated"):
 		return `close the text with a quote: "..."`
-	case strings.Contains(message, "expected '}'"), strings.Contains(message, "EOF"):
-		return "close each { with a } and each [ with a ]"
 	case strings.Contains(message, "expected operand"):
 		return `write a value here: a text in quotes, a number, true, false, [ ... ] or { ... }`
+	case strings.Contains(message, "expected '}'"), strings.Contains(message, "EOF"):
+		return "close each { with a } and each [ with a ]"
 	default:
 		return `write fields as "name: value", one on a line; texts stand in quotes`
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -145,6 +146,11 @@ func (l *loader) profile(n named, source, from string) (*Profile, error) {
 		dir, shown := source, source
 		if rel, relErr := filepath.Rel(from, source); relErr == nil && filepath.IsLocal(rel) {
 			shown = filepath.ToSlash(rel)
+		}
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			list := n.error(fmt.Sprintf("there is no directory %s", shown))
+			list[0].Fix = "make the directory with a profile in it; k8ssec profiles --help shows a complete example"
+			return nil, list
 		}
 		source = shown
 		if v, err = l.directory(dir, shown); err != nil {

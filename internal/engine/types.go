@@ -104,8 +104,8 @@ func shape(n *node, t reflect.Type, path []string, found *diag.List) {
 		*found = append(*found, diag.Diagnostic{
 			Severity: diag.Error, File: n.pos.file, Line: n.pos.line, Column: n.pos.column,
 			Field: pathText(path), Value: n.text(),
-			Message: pathText(path) + " is " + n.text() + ", which is " + n.kindName(),
-			Rule:    pathText(path) + " must be " + want,
+			Message: strings.TrimSuffix(pathText(path)+" is "+n.text()+", which is "+n.kindName(), ", which is null"),
+			Rule:    "it must be " + want,
 			Fix:     exampleOfKind(t, n, path),
 		})
 	}
@@ -152,10 +152,18 @@ func exampleOfKind(t reflect.Type, n *node, path []string) string {
 		}
 		return last + `: "..."`
 	case reflect.Bool:
-		return last + ": true"
+		switch strings.ToLower(n.str()) {
+		case "yes", "on", "true", "y", "enabled":
+			return last + ": true"
+		}
+		return last + ": false"
 	case reflect.Int:
 		if digits := strings.Trim(n.str(), " "); digits != "" && strings.Trim(digits, "0123456789") == "" {
 			return last + ": " + digits
+		}
+		if number, ok := n.scalar.(json.Number); ok {
+			whole, _, _ := strings.Cut(string(number), ".")
+			return last + ": " + whole
 		}
 		return last + ": 1"
 	case reflect.Slice:
@@ -186,6 +194,9 @@ func unknownField(parent, value *node, key string, fields map[string]field, path
 	}
 	if near := nearest(key, names); near != "" {
 		d.Fix = near + ": " + value.text()
+		if value.isObject() {
+			d.Fix = near + ": { ... }"
+		}
 		d.Message += "; did you mean " + quote(near) + "?"
 	} else {
 		d.Fix = "remove " + key + ", or use one of the fields above"
