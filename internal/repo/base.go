@@ -78,7 +78,7 @@ func appendBaseFile(b []byte, f baseFile) []byte {
 	return b
 }
 
-// parseArchive calls yield for each file of an archive. The data is valid until the next call.
+// parseArchive calls yield for each file of an archive. The data may be part of the archive's.
 func parseArchive(data []byte, yield func(baseFile)) error {
 	var f *baseFile
 	cut := false
@@ -91,7 +91,14 @@ func parseArchive(data []byte, yield func(baseFile)) error {
 		}
 		yield(*f)
 	}
-	start := 0 // of the lines of f that need no change and are not copied yet
+	start := 0 // of the lines of f that need no change and are not taken over yet
+	take := func(end int) {
+		if f != nil && f.data == nil {
+			f.data = data[start:end:end]
+		} else if f != nil {
+			f.data = append(f.data, data[start:end]...)
+		}
+	}
 	for at := 0; at < len(data); {
 		end := len(data)
 		if i := bytes.IndexByte(data[at:], '\n'); i >= 0 {
@@ -100,9 +107,7 @@ func parseArchive(data []byte, yield func(baseFile)) error {
 		line := data[at:end]
 		switch {
 		case bytes.HasPrefix(line, []byte(markerStart)):
-			if f != nil {
-				f.data = append(f.data, data[start:at]...)
-			}
+			take(at)
 			flush()
 			name, noNewline := strings.CutSuffix(string(line), markerEndCut+"\n")
 			if !noNewline {
@@ -113,16 +118,14 @@ func parseArchive(data []byte, yield func(baseFile)) error {
 			}
 			f, cut, start = &baseFile{path: name[len(markerStart):]}, noNewline, end
 		case f != nil && line[0] == '\\' && bytes.HasPrefix(bytes.TrimLeft(line, `\`), []byte(markerStart)):
-			f.data = append(f.data, data[start:at]...)
+			take(at)
 			start = at + 1
 		case f == nil && at > 0:
 			return errors.New("it does not begin with a file")
 		}
 		at = end
 	}
-	if f != nil {
-		f.data = append(f.data, data[start:]...)
-	}
+	take(len(data))
 	flush()
 	return nil
 }

@@ -116,30 +116,39 @@ var scenes = map[string]scene{
 	},
 }
 
-// arrange builds the scene and returns what the tree is before and after the run.
-func (s scene) arrange(t testing.TB, dir string) (before, after map[string]string) {
+// arrange builds the scene in a new directory.
+func (s scene) arrange(t testing.TB) (dir string) {
 	t.Helper()
-	other := t.TempDir()
-	for _, d := range []string{dir, other} {
-		if s.first != nil {
-			mustRun(t, d, s.first)
-		}
-		s.edit(t, d)
+	dir = memoryDir(t)
+	if s.first != nil {
+		mustRun(t, dir, s.first)
 	}
-	mustRun(t, other, s.second)
-	return snapshot(t, dir), snapshot(t, other)
+	s.edit(t, dir)
+	return dir
 }
 
-// steps is how many changes a run of the scene makes.
-func (s scene) steps(t testing.TB) []string {
+// outcome is what the tree is before and after an undisturbed run, and the changes that one makes.
+func (s scene) outcome(t testing.TB) (before, after map[string]string, steps []string) {
 	t.Helper()
-	dir := t.TempDir()
-	s.arrange(t, dir)
+	dir := s.arrange(t)
+	before = snapshot(t, dir)
 	d := &fault{at: 1 << 30}
 	if _, err := runOn(dir, s.second, func(real disk) disk { d.disk = real; return d }); err != nil {
 		t.Fatal(err)
 	}
-	return d.log
+	return before, snapshot(t, dir), d.log
+}
+
+// memoryDir is a directory in memory where the system has one: these tests make and remove tens of
+// thousands of files.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "k8ssec")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // TestFailAtEveryStep lets each single change fail once. The run reports it, and the tree is
@@ -147,11 +156,10 @@ func (s scene) steps(t testing.TB) []string {
 func TestFailAtEveryStep(t *testing.T) {
 	for name, s := range scenes {
 		t.Run(name, func(t *testing.T) {
-			steps := s.steps(t)
+			before, after, steps := s.outcome(t)
 			for at := range steps {
 				for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EACCES} {
-					dir := t.TempDir()
-					before, after := s.arrange(t, dir)
+					dir := s.arrange(t)
 					d := &fault{at: at, once: true, err: errno}
 					_, err := runOn(dir, s.second, func(real disk) disk { d.disk = real; return d })
 					failed := d.log[at]
@@ -223,11 +231,10 @@ func difference(got, want map[string]string) string {
 func TestKillAtEveryStep(t *testing.T) {
 	for name, s := range scenes {
 		t.Run(name, func(t *testing.T) {
-			steps := s.steps(t)
+			before, after, steps := s.outcome(t)
 			sawOld, sawNew, sawInterrupted := false, false, false
 			for at := range steps {
-				dir := t.TempDir()
-				before, after := s.arrange(t, dir)
+				dir := s.arrange(t)
 				d := &fault{at: at, err: syscall.EIO}
 				_, _ = runOn(dir, s.second, func(real disk) disk { d.disk = real; return d })
 
@@ -273,10 +280,10 @@ func TestKillTwice(t *testing.T) {
 		edit:   func(t testing.TB, dir string) { put(t, dir, map[string]string{"notes": "mine"}) },
 		second: map[string]string{"a": "2", "e/f": "1", "d": "1"},
 	}
-	for at := range s.steps(t) {
+	before, after, steps := s.outcome(t)
+	for at := range steps {
 		for second := 0; ; second++ {
-			dir := t.TempDir()
-			before, after := s.arrange(t, dir)
+			dir := s.arrange(t)
 			one := &fault{at: at, once: at%2 == 0, err: syscall.EIO}
 			_, _ = runOn(dir, s.second, func(real disk) disk { one.disk = real; return one })
 			two := &fault{at: second, err: syscall.EIO}
@@ -310,13 +317,12 @@ func TestKillTwice(t *testing.T) {
 // killed leaves a repository after the point of decision: the files wait in commit.
 func killed(t *testing.T, s scene) (dir string, before, after map[string]string) {
 	t.Helper()
-	steps := s.steps(t)
+	before, after, steps := s.outcome(t)
 	at := slices.Index(steps, "rename "+stagingPath+" "+commitPath)
 	if at < 0 {
 		t.Fatal("no point of decision")
 	}
-	dir = t.TempDir()
-	before, after = s.arrange(t, dir)
+	dir = s.arrange(t)
 	d := &fault{at: at + 1, err: syscall.EIO}
 	_, _ = runOn(dir, s.second, func(real disk) disk { d.disk = real; return d })
 	if _, err := os.Stat(filepath.Join(dir, commitPath, journalName)); err != nil {
@@ -392,8 +398,9 @@ func TestForgedJournal(t *testing.T) {
 func TestProperty(t *testing.T) {
 	names := []string{"a", "b", "d/a", "d/b", "d/e/a", "f/a", "patches/a", "cluster.cue"}
 	render := rapid.MapOf(rapid.SampledFrom(names), rapid.SampledFrom([]string{"1", "2", "x:1", "", "-- a --\n"}))
+	memory := memoryDir(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "")
+		dir, err := os.MkdirTemp(memory, "")
 		if err != nil {
 			rt.Fatal(err)
 		}

@@ -1,10 +1,12 @@
 package repo
 
 import (
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"sync"
 )
 
@@ -14,6 +16,9 @@ type disk interface {
 	Lstat(name string) (fs.FileInfo, error)
 	ReadFile(name string) ([]byte, error)
 	ReadDir(name string) ([]fs.DirEntry, error)
+	// Folder opens a directory for reading many of its files. os.Root walks down from the root for
+	// each name, which would be most of the work of a rerun.
+	Folder(name string) (folder, error)
 	Mkdir(name string) error
 	// Write creates a file that must not exist yet.
 	Write(name string, data []byte, perm fs.FileMode, flush bool) error
@@ -25,6 +30,36 @@ type disk interface {
 	FlushAll() error
 	// FlushDir brings to disk the names in a directory.
 	FlushDir(name string) error
+}
+
+// folder reads the files of one directory, by their last name.
+type folder interface {
+	Lstat(name string) (fs.FileInfo, error)
+	// Append appends the content of a plain file to buf.
+	Append(buf []byte, name string) ([]byte, error)
+	Close() error
+}
+
+// rootFolder is the real one.
+type rootFolder struct{ *os.Root }
+
+func (d rootFolder) Append(buf []byte, name string) ([]byte, error) {
+	f, err := d.Open(name)
+	if err != nil {
+		return buf, err
+	}
+	defer f.Close()
+	for {
+		buf = slices.Grow(buf, 512)
+		n, err := f.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err == io.EOF {
+			return buf, nil
+		}
+		if err != nil {
+			return buf, err
+		}
+	}
 }
 
 // rootDisk is the real one. os.Root never leaves the repository, whatever links are in it.
@@ -40,6 +75,11 @@ func (d rootDisk) RemoveAll(name string) error            { return d.root.Remove
 
 func (d rootDisk) ReadDir(name string) ([]fs.DirEntry, error) {
 	return fs.ReadDir(d.root.FS(), name)
+}
+
+func (d rootDisk) Folder(name string) (folder, error) {
+	root, err := d.root.OpenRoot(name)
+	return rootFolder{root}, err
 }
 
 func (d rootDisk) Write(name string, data []byte, perm fs.FileMode, flush bool) error {
@@ -125,8 +165,6 @@ func parents(name string) []string {
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		dirs = append(dirs, dir)
 	}
-	for i, j := 0, len(dirs)-1; i < j; i, j = i+1, j-1 {
-		dirs[i], dirs[j] = dirs[j], dirs[i]
-	}
+	slices.Reverse(dirs)
 	return dirs
 }

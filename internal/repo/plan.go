@@ -277,7 +277,7 @@ func (r *Repo) internal(lock *Lock, base []baseFile) ([]Item, error) {
 	want[lockPath] = lock.format()
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(want)), func(name string) bool { return name == lockPath })
 	names = append(names, lockPath)
-	states, err := r.states(names, func(string) bool { return true })
+	states, err := r.states(append(have, names...), func(string) bool { return true })
 	if err != nil {
 		return nil, err
 	}
@@ -296,14 +296,9 @@ func (r *Repo) internal(lock *Lock, base []baseFile) ([]Item, error) {
 		add(name)
 	}
 	for _, name := range have {
-		if _, ok := want[name]; ok {
-			continue
+		if _, ok := want[name]; !ok {
+			items = append(items, Item{Path: name, Op: Delete, tree: states[name]})
 		}
-		tree, err := r.state(name, true)
-		if err != nil {
-			return nil, err
-		}
-		items = append(items, Item{Path: name, Op: Delete, tree: tree})
 	}
 	add(lockPath)
 	return items, nil

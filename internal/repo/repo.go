@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -236,10 +237,31 @@ func (r *Repo) states(names []string, mayWrite func(name string) bool) (map[stri
 			reachable = append(reachable, name)
 		}
 	}
+	folders := map[string]folder{}
+	defer func() {
+		for _, f := range folders {
+			_ = f.Close() // it was only read
+		}
+	}()
+	for _, name := range reachable {
+		if dir := path.Dir(name); folders[dir] == nil {
+			f, err := r.disk.Folder(dir)
+			if err != nil {
+				return nil, r.fail(dir, err)
+			}
+			folders[dir] = f
+		}
+	}
 	found := make([]state, len(reachable))
+	var buffers sync.Pool
 	err := parallel(len(reachable), func(i int) error {
+		buf, ok := buffers.Get().(*[]byte)
+		if !ok {
+			buf = new([]byte)
+		}
+		defer buffers.Put(buf)
 		var err error
-		found[i], err = r.state(reachable[i], mayWrite(reachable[i]))
+		found[i], err = r.state(folders[path.Dir(reachable[i])], reachable[i], mayWrite(reachable[i]), buf)
 		return err
 	})
 	if err != nil {
@@ -254,9 +276,9 @@ func (r *Repo) states(names []string, mayWrite func(name string) bool) (map[stri
 	return states, nil
 }
 
-// state reads one file.
-func (r *Repo) state(name string, mayWrite bool) (state, error) {
-	info, err := r.disk.Lstat(name)
+// state reads one file of a folder, by way of buf.
+func (r *Repo) state(f folder, name string, mayWrite bool, buf *[]byte) (state, error) {
+	info, err := f.Lstat(path.Base(name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return state{}, nil
@@ -267,7 +289,8 @@ func (r *Repo) state(name string, mayWrite bool) (state, error) {
 	case !info.Mode().IsRegular():
 		return state{}, nil
 	}
-	data, err := r.disk.ReadFile(name)
+	data, err := f.Append((*buf)[:0], path.Base(name))
+	*buf = data
 	if err != nil {
 		return state{}, r.fail(name, err)
 	}

@@ -722,6 +722,7 @@ func BenchmarkThousandNamespaces(b *testing.B) {
 	}
 	list := files(render)
 	b.Run("init", func(b *testing.B) {
+		defer reportCPU(b)()
 		for b.Loop() {
 			dir := filepath.Join(b.TempDir(), "prod")
 			if _, err := runOn(dir, render, func(d disk) disk { return d }); err != nil {
@@ -732,6 +733,7 @@ func BenchmarkThousandNamespaces(b *testing.B) {
 	dir := b.TempDir()
 	mustRun(b, dir, render)
 	b.Run("unchanged", func(b *testing.B) {
+		defer reportCPU(b)()
 		for b.Loop() {
 			r, err := Open(dir)
 			if err != nil {
@@ -744,6 +746,7 @@ func BenchmarkThousandNamespaces(b *testing.B) {
 		}
 	})
 	b.Run("plan", func(b *testing.B) {
+		defer reportCPU(b)()
 		for b.Loop() {
 			r, err := Open(dir)
 			if err != nil {
@@ -756,6 +759,7 @@ func BenchmarkThousandNamespaces(b *testing.B) {
 		}
 	})
 	b.Run("one namespace more", func(b *testing.B) {
+		defer reportCPU(b)()
 		n := 1000
 		for b.Loop() {
 			n++
@@ -763,4 +767,18 @@ func BenchmarkThousandNamespaces(b *testing.B) {
 			mustRun(b, dir, render)
 		}
 	})
+}
+
+// reportCPU reports the processor time of a benchmark, which is what the budgets are about: a run
+// waits for the disk longer than it works.
+func reportCPU(b *testing.B) func() {
+	cpu := func() time.Duration {
+		var usage syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	}
+	before := cpu()
+	return func() { b.ReportMetric(float64((cpu()-before).Milliseconds())/float64(b.N), "cpu-ms/op") }
 }
