@@ -25,14 +25,14 @@ func (generator) Domain() string { return "access" }
 func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
 	out := &generators.Output{Artifacts: []generators.Artifact{
 		{
-			Path:    "manifests/access/cluster-roles.yaml",
+			Path:    "manifests/access/cluster.roles.yaml",
 			Comment: "The roles and the parts that they are made of. Read by the RBAC authorizer of the API server.",
 			Objects: clusterRoles(p),
 		},
 	}}
 	if bindings := clusterRoleBindings(p); len(bindings) > 0 {
 		out.Artifacts = append(out.Artifacts, generators.Artifact{
-			Path:    "manifests/access/cluster-role-bindings.yaml",
+			Path:    "manifests/access/cluster.bindings.yaml",
 			Comment: "Who holds a role in the whole cluster: groups of the identity provider, never single people.",
 			Objects: bindings,
 		})

@@ -11,7 +11,10 @@ import (
 
 	"github.com/k8ssec/k8ssec/cue/posture"
 	"github.com/k8ssec/k8ssec/generators"
+	"github.com/k8ssec/k8ssec/generators/generatortest"
 )
+
+func TestGolden(t *testing.T) { generatortest.Run(t, New()) }
 
 // sample is a posture with one tenant that uses everything this domain reads.
 func sample(edit func(*posture.Posture)) *posture.Posture {

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/k8ssec/k8ssec/cue/posture"
@@ -110,6 +111,7 @@ const nobody = "nobody"
 
 // list writes names as Markdown code, for a table.
 func list(names []string) string {
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	if len(names) == 0 {
 		return nobody
 	}

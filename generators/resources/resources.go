@@ -62,7 +62,7 @@ func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
 	}
 	if classes := priorityClasses(p); len(classes) > 0 {
 		out.Artifacts = append(out.Artifacts, generators.Artifact{
-			Path: "manifests/resources/priority-classes.yaml",
+			Path: "manifests/resources/cluster.priorities.yaml",
 			Comment: "Which pods go first. Read by the admission plug-in Priority and by the scheduler.\n" +
 				"The value of a class cannot change: make a new class, move the pods, remove the old one.",
 			Objects: classes,
@@ -70,7 +70,7 @@ func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
 	}
 	if fairness := fairness(p); len(fairness) > 0 {
 		out.Artifacts = append(out.Artifacts, generators.Artifact{
-			Path:    "manifests/resources/api-fairness.yaml",
+			Path:    "manifests/resources/cluster.api-fairness.yaml",
 			Comment: "Whose requests wait when the API server is busy. Read by API Priority and Fairness in the API server.",
 			Objects: fairness,
 		})
