@@ -115,10 +115,11 @@ func (a *App) write(ctx context.Context, dir, name string, source []byte, first,
 	if err != nil {
 		return nil, err
 	}
-	if err := openWays(dir, result, t); err != nil {
-		return nil, err
+	ways := openWays(dir, lockout.Check(result.Posture, t.Artifacts()))
+	if ways.HasErrors() {
+		return nil, ways
 	}
-	w.Warnings, w.tree, w.name = result.Warnings, t, result.Posture.Cluster.Name
+	w.Warnings, w.tree, w.name = append(ways, result.Warnings...), t, result.Posture.Cluster.Name
 	files := make([]repo.File, 0, len(t.Files)+1)
 	for _, f := range t.Files {
 		files = append(files, repo.File{Path: f.Path, Data: f.Data, Executable: f.Executable, Own: f.Own})
@@ -140,7 +141,7 @@ func (a *App) write(ctx context.Context, dir, name string, source []byte, first,
 	}
 	w.summarize(plan)
 	if !dryRun && !plan.Empty() {
-		if err := r.Apply(ctx, plan); err != nil {
+		if err := r.Apply(plan); err != nil {
 			return nil, err
 		}
 	}
@@ -186,20 +187,17 @@ func meta(result *engine.Result, inputs, version string) repo.Meta {
 	return m
 }
 
-// openWays refuses a posture under which the cluster would lock itself out.
-func openWays(dir string, result *engine.Result, t *render.Tree) error {
+// openWays turns the findings of the lock-out check into diagnostics.
+func openWays(dir string, findings []lockout.Finding) diag.List {
 	var found diag.List
-	for _, f := range lockout.Check(result.Posture, t.Artifacts()) {
-		d := diag.Diagnostic{Severity: diag.Error, Message: "this posture would lock the cluster out: " + f.Message, Rule: f.Rule, Fix: f.Fix}
+	for _, f := range findings {
+		d := diag.Diagnostic{Severity: f.Severity, Message: f.Message, Rule: f.Rule, Why: f.Why, Fix: f.Fix}
 		if f.File != "" {
 			d.File = filepath.Join(dir, filepath.FromSlash(f.File))
 		}
 		found = append(found, d)
 	}
-	if len(found) > 0 {
-		return found
-	}
-	return nil
+	return found
 }
 
 // refuse prints which edits stand in the way, and what serves what there.

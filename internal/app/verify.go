@@ -82,11 +82,7 @@ func (a *App) Verify(ctx context.Context, o VerifyOptions) (*Verified, error) {
 	}
 	s.missing(t)
 	v.Controls = len(t.Controls)
-	for _, f := range lockout.Check(result.Posture, s.merged(t)) {
-		v.Findings = append(v.Findings, diag.Diagnostic{
-			Severity: diag.Error, File: s.show(f.File), Message: f.Message, Rule: f.Rule, Fix: f.Fix,
-		})
-	}
+	v.Findings = append(v.Findings, openWays(o.Dir, lockout.Check(result.Posture, s.merged(t)))...)
 	v.Findings = v.Findings.Sort()
 	return v, nil
 }

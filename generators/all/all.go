@@ -1,0 +1,30 @@
+// Package all lists the generators. A new domain is one folder and one line here.
+package all
+
+import (
+	"github.com/k8ssec/k8ssec/generators"
+	"github.com/k8ssec/k8ssec/generators/access"
+	"github.com/k8ssec/k8ssec/generators/apiserver"
+	"github.com/k8ssec/k8ssec/generators/encryption"
+	"github.com/k8ssec/k8ssec/generators/gitops"
+	"github.com/k8ssec/k8ssec/generators/logging"
+	"github.com/k8ssec/k8ssec/generators/namespaces"
+	"github.com/k8ssec/k8ssec/generators/network"
+	"github.com/k8ssec/k8ssec/generators/resources"
+	"github.com/k8ssec/k8ssec/generators/workloads"
+)
+
+// List returns every generator, by domain.
+func List() []generators.Generator {
+	return []generators.Generator{
+		access.New(),
+		apiserver.New(),
+		encryption.New(),
+		gitops.New(),
+		logging.New(),
+		namespaces.New(),
+		network.New(),
+		resources.New(),
+		workloads.New(),
+	}
+}
