@@ -38,7 +38,18 @@ func (c *ControlPlane) Apply(t testing.TB) []error {
 	}
 	a := c.applier(t)
 	var refused []error
+	// The engine and its namespace are there first: they are what applies the rest.
+	engine := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": waves[0].namespace},
+	}}
+	if err := a.one(t.Context(), engine); err != nil {
+		t.Fatal(err)
+	}
 	for _, w := range waves {
+		// There are no definitions of Argo CD's kinds to be had.
+		if w.object.GroupVersionKind().Group != "argoproj.io" {
+			refused = append(refused, a.apply(t.Context(), []*unstructured.Unstructured{w.object})...)
+		}
 		objects, err := c.kustomize(w.path)
 		if err != nil {
 			refused = append(refused, err)
@@ -110,6 +121,8 @@ func asObjects(docs []map[string]any) []*unstructured.Unstructured {
 
 // wave is one Kustomization of Flux or one Application of Argo CD.
 type wave struct {
+	object    *unstructured.Unstructured
+	namespace string
 	name      string
 	path      string
 	dependsOn []string
@@ -138,10 +151,11 @@ func waves(repository string) ([]wave, error) {
 		}
 		for _, o := range asObjects(docs) {
 			path, dependsOn, ok := waveOf(o)
-			if !ok {
+			// The one that applies the gitops folder itself is not one of the waves.
+			if !ok || filepath.Base(path) == "gitops" {
 				continue
 			}
-			w := wave{name: o.GetName(), path: filepath.Join(repository, path), dependsOn: dependsOn}
+			w := wave{object: o, namespace: o.GetNamespace(), name: o.GetName(), path: filepath.Join(repository, path), dependsOn: dependsOn}
 			if order := o.GetAnnotations()["argocd.argoproj.io/sync-wave"]; order != "" {
 				if w.order, err = strconv.Atoi(order); err != nil {
 					return nil, fmt.Errorf("%s: sync wave: %w", f, err)

@@ -29,15 +29,15 @@ import (
 type profile struct {
 	name string
 	args []string
-	// eventRateLimit and denyExternalIPs are admission plug-ins.
-	eventRateLimit, denyExternalIPs bool
+	// eventRateLimit is the admission plug-in.
+	eventRateLimit bool
 }
 
 var profiles = []profile{
 	{name: "baseline"},
 	{name: "restricted"},
-	{name: "cis", eventRateLimit: true, denyExternalIPs: true},
-	{name: "cis-l2", eventRateLimit: true, denyExternalIPs: true},
+	{name: "cis", eventRateLimit: true},
+	{name: "cis-l2", eventRateLimit: true},
 	{name: "nsa"},
 }
 
@@ -49,45 +49,50 @@ const tenant = "example"
 func TestEmitted(t *testing.T) {
 	for _, p := range profiles {
 		t.Run(p.name, func(t *testing.T) {
-			args := append([]string{"--profile", p.name}, p.args...)
-			c := controlplane.Start(t, controlplane.Init(t, args...))
-			c.ApplyCRDs(t)
-			// What kubeadm applies once the API server answers, as on a new cluster.
-			c.KubeadmPhase(t, "upload-config all")
-			c.KubeadmPhase(t, "bootstrap-token")
-			c.KubeadmPhase(t, "addon all")
-
-			for _, err := range c.Apply(t) {
-				t.Error(err)
-			}
-			if t.Failed() {
-				t.Fatal("not everything was accepted; nothing below would mean anything")
-			}
-			settle(t, c)
-
-			t.Run("applies again under its own policies", func(t *testing.T) {
-				for _, err := range c.Apply(t) {
-					t.Error(err)
-				}
-			})
-			t.Run("leaves kubeadm its work", func(t *testing.T) {
-				c.KubeadmPhase(t, "upload-config all")
-				c.KubeadmPhase(t, "addon all")
-			})
-			t.Run("anonymous", func(t *testing.T) { anonymous(t, c) })
-			t.Run("encryption", func(t *testing.T) { encryption(t, c) })
-			t.Run("audit", func(t *testing.T) { audit(t, c) })
-			t.Run("pod security", func(t *testing.T) { podSecurity(t, c) })
-			t.Run("tokens", func(t *testing.T) { tokens(t, c) })
-			t.Run("profiling", func(t *testing.T) { profiling(t, c) })
-			t.Run("tls", func(t *testing.T) { transport(t, c) })
-			t.Run("quota", func(t *testing.T) { quota(t, c) })
-			t.Run("limits", func(t *testing.T) { limits(t, c) })
-			t.Run("node", func(t *testing.T) { nodeRestriction(t, c) })
-			t.Run("external IPs", func(t *testing.T) { externalIPs(t, c, p.denyExternalIPs) })
-			t.Run("event rate", func(t *testing.T) { eventRate(t, c, p.eventRateLimit) })
+			t.Parallel()
+			check(t, p, controlplane.Init(t, append([]string{"--profile", p.name}, p.args...)...))
 		})
 	}
+}
+
+func check(t *testing.T, p profile, repository string) {
+	t.Helper()
+	c := controlplane.Start(t, repository)
+	c.ApplyCRDs(t)
+	// What kubeadm applies once the API server answers, as on a new cluster.
+	c.KubeadmPhase(t, "upload-config all")
+	c.KubeadmPhase(t, "bootstrap-token")
+	c.KubeadmPhase(t, "addon all")
+
+	for _, err := range c.Apply(t) {
+		t.Error(err)
+	}
+	if t.Failed() {
+		t.Fatal("not everything was accepted; nothing below would mean anything")
+	}
+	settle(t, c)
+
+	t.Run("applies again under its own policies", func(t *testing.T) {
+		for _, err := range c.Apply(t) {
+			t.Error(err)
+		}
+	})
+	t.Run("leaves kubeadm its work", func(t *testing.T) {
+		c.KubeadmPhase(t, "upload-config all")
+		c.KubeadmPhase(t, "addon all")
+	})
+	t.Run("anonymous", func(t *testing.T) { anonymous(t, c) })
+	t.Run("encryption", func(t *testing.T) { encryption(t, c) })
+	t.Run("audit", func(t *testing.T) { audit(t, c) })
+	t.Run("pod security", func(t *testing.T) { podSecurity(t, c) })
+	t.Run("tokens", func(t *testing.T) { tokens(t, c) })
+	t.Run("profiling", func(t *testing.T) { profiling(t, c) })
+	t.Run("tls", func(t *testing.T) { transport(t, c) })
+	t.Run("quota", func(t *testing.T) { quota(t, c) })
+	t.Run("limits", func(t *testing.T) { limits(t, c) })
+	t.Run("node", func(t *testing.T) { nodeRestriction(t, c) })
+	t.Run("external IPs", func(t *testing.T) { externalIPs(t, c) })
+	t.Run("event rate", func(t *testing.T) { eventRate(t, c, p.eventRateLimit) })
 }
 
 // settle waits until the API server has compiled the admission policies and the controller manager
@@ -106,10 +111,39 @@ func settle(t *testing.T, c *controlplane.ControlPlane) {
 		}
 		return len(list.Items) > 0, "no quota"
 	})
-	eventually(t, "a privileged pod is refused", func(ctx context.Context) (bool, string) {
-		err := createPod(ctx, c.Client(t), tenant, privileged("settle"))
-		return apierrors.IsForbidden(err) || apierrors.IsInvalid(err), fmt.Sprint(err)
+	account(t, c, tenant)
+	eventually(t, "the admission policies are in force", func(ctx context.Context) (bool, string) {
+		pod := restrictedPod("settle")
+		pod.Spec.Containers[0].Image = "registry.example.com/app:latest"
+		_, err := createPod(ctx, c.Client(t), tenant, pod)
+		return err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy"), fmt.Sprint(err)
 	})
+}
+
+// account makes the service account that the test's pods run as.
+func account(t *testing.T, c *controlplane.ControlPlane, namespace string) {
+	t.Helper()
+	app := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "app"}, AutomountServiceAccountToken: ptr.To(false)}
+	if _, err := c.Client(t).CoreV1().ServiceAccounts(namespace).Create(t.Context(), app, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mustRefuse wants a request refused, and by whom it should be.
+func mustRefuse(t *testing.T, what string, err error, by string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("%s was accepted", what)
+	} else if !strings.Contains(err.Error(), by) {
+		t.Errorf("%s was refused, but not by %q: %v", what, by, err)
+	}
+}
+
+func mustAccept(t *testing.T, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Errorf("%s was refused: %v", what, err)
+	}
 }
 
 func eventually(t *testing.T, what string, check func(context.Context) (bool, string)) {
@@ -263,18 +297,12 @@ func podSecurity(t *testing.T, c *controlplane.ControlPlane) {
 	if _, err := client.CoreV1().Namespaces().Create(ctx, bare, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the bare namespace has a service account", func(ctx context.Context) (bool, string) {
-		_, err := client.CoreV1().ServiceAccounts("bare").Get(ctx, "default", metav1.GetOptions{})
-		return err == nil, fmt.Sprint(err)
-	})
+	account(t, c, "bare")
 	for _, ns := range []string{tenant, "bare"} {
-		err := createPod(ctx, client, ns, privileged("privileged"))
-		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "violates PodSecurity") {
-			t.Errorf("a privileged pod in %s: %v, want it forbidden by PodSecurity", ns, err)
-		}
-	}
-	if err := createPod(ctx, client, tenant, restrictedPod("allowed")); err != nil {
-		t.Errorf("a restricted pod in %s: %v", tenant, err)
+		_, err := createPod(ctx, client, ns, privileged("privileged"))
+		mustRefuse(t, "a privileged pod in "+ns, err, "violates PodSecurity")
+		_, err = createPod(ctx, client, ns, restrictedPod("allowed"))
+		mustAccept(t, "a restricted pod in "+ns, err)
 	}
 }
 
@@ -356,30 +384,58 @@ func transport(t *testing.T, c *controlplane.ControlPlane) {
 // A namespace cannot have more than its quota (NSA N8).
 func quota(t *testing.T, c *controlplane.ControlPlane) {
 	ctx, client := t.Context(), c.Client(t)
-	service := func(name string, kind corev1.ServiceType) *corev1.Service {
-		return &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Spec:       corev1.ServiceSpec{Type: kind, Ports: []corev1.ServicePort{{Port: 80}}},
+	quotas, err := client.CoreV1().ResourceQuotas(tenant).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranges, err := client.CoreV1().LimitRanges(tenant).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hard, most := resource.Quantity{}, resource.Quantity{}
+	for _, q := range quotas.Items {
+		if cpu, ok := q.Spec.Hard[corev1.ResourceLimitsCPU]; ok {
+			hard = cpu
 		}
 	}
-	_, err := client.CoreV1().Services(tenant).Create(ctx, service("open", corev1.ServiceTypeNodePort), metav1.CreateOptions{})
-	if !apierrors.IsForbidden(err) {
-		t.Errorf("a NodePort service beyond the quota: %v, want it forbidden", err)
+	for _, r := range ranges.Items {
+		for _, l := range r.Spec.Limits {
+			if l.Type == corev1.LimitTypeContainer {
+				most = l.Max[corev1.ResourceCPU]
+			}
+		}
 	}
-	if _, err := client.CoreV1().Services(tenant).Create(ctx, service("inside", corev1.ServiceTypeClusterIP), metav1.CreateOptions{}); err != nil {
-		t.Errorf("a service within the quota: %v", err)
+	if hard.IsZero() || most.IsZero() {
+		t.Fatalf("the tenant has no quota (%s) or no limits (%s) of CPU", &hard, &most)
 	}
+	pod := restrictedPod("many")
+	pod.Spec.Containers[0].Resources.Limits[corev1.ResourceCPU] = most
+	one := pod.Spec.Containers[0]
+	for total := most.DeepCopy(); total.Cmp(hard) <= 0; total.Add(most) {
+		next := *one.DeepCopy()
+		next.Name = fmt.Sprintf("app-%d", len(pod.Spec.Containers))
+		pod.Spec.Containers = append(pod.Spec.Containers, next)
+	}
+	_, err = createPod(ctx, client, tenant, pod)
+	mustRefuse(t, "a pod beyond the quota", err, "exceeded quota")
+	_, err = createPod(ctx, client, tenant, restrictedPod("few"))
+	mustAccept(t, "a pod within the quota", err)
 }
 
 // A container gets limits, and no more than the namespace allows.
 func limits(t *testing.T, c *controlplane.ControlPlane) {
 	ctx, client := t.Context(), c.Client(t)
 	huge := restrictedPod("huge")
-	huge.Spec.Containers[0].Resources.Limits = corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse("500"), corev1.ResourceMemory: resource.MustParse("10Ti"),
-	}
-	if err := createPod(ctx, client, tenant, huge); !apierrors.IsForbidden(err) {
-		t.Errorf("a pod beyond the limits: %v, want it forbidden", err)
+	huge.Spec.Containers[0].Resources.Limits[corev1.ResourceMemory] = resource.MustParse("10Ti")
+	_, err := createPod(ctx, client, tenant, huge)
+	mustRefuse(t, "a container beyond the limits", err, "maximum memory usage per Container")
+
+	plain := restrictedPod("plain")
+	plain.Spec.Containers[0].Resources = corev1.ResourceRequirements{}
+	made, err := createPod(ctx, client, tenant, plain)
+	mustAccept(t, "a pod without limits of its own", err)
+	if err == nil && made.Spec.Containers[0].Resources.Limits.Memory().IsZero() {
+		t.Error("a pod without limits of its own got none")
 	}
 }
 
@@ -397,18 +453,16 @@ func nodeRestriction(t *testing.T, c *controlplane.ControlPlane) {
 }
 
 // Nobody captures the traffic of an address by naming it (CIS 1.2.3).
-func externalIPs(t *testing.T, c *controlplane.ControlPlane, denied bool) {
+func externalIPs(t *testing.T, c *controlplane.ControlPlane) {
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "captor"},
 		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}, ExternalIPs: []string{"203.0.113.7"}},
 	}
 	_, err := c.Client(t).CoreV1().Services(tenant).Create(t.Context(), service, metav1.CreateOptions{})
-	if denied && !apierrors.IsForbidden(err) {
-		t.Errorf("a service with external IPs: %v, want it forbidden", err)
-	}
-	if !denied && err != nil {
-		t.Errorf("a service with external IPs: %v", err)
-	}
+	mustRefuse(t, "a service with external IPs", err, "external")
+	service.Spec.ExternalIPs = nil
+	_, err = c.Client(t).CoreV1().Services(tenant).Create(t.Context(), service, metav1.CreateOptions{})
+	mustAccept(t, "a service without them", err)
 }
 
 // One namespace cannot drown the API server in events (CIS 1.2.9).
@@ -438,9 +492,9 @@ func eventRate(t *testing.T, c *controlplane.ControlPlane, limited bool) {
 	}
 }
 
-func createPod(ctx context.Context, client *kubernetes.Clientset, namespace string, pod *corev1.Pod) error {
-	_, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-	return err
+// createPod asks for a pod and has it thrown away once it has passed admission.
+func createPod(ctx context.Context, client *kubernetes.Clientset, namespace string, pod *corev1.Pod) (*corev1.Pod, error) {
+	return client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 }
 
 // restrictedPod passes the strictest profile.
