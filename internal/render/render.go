@@ -164,7 +164,9 @@ func patches(domain string) string {
 		"# patches:\n" +
 		"#   - path: my-patch.yaml\n" +
 		"#     target: {kind: NetworkPolicy, namespace: team-a}\n" +
-		"apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n"
+		"apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n" +
+		"# kustomize refuses a component that says nothing at all; what you generate here keeps its name.\n" +
+		"generatorOptions: {disableNameSuffixHash: true}\n"
 }
 
 // Artifacts are the artifacts of all files that were made of one.
