@@ -26,7 +26,7 @@ type Values struct {
 // clusterFile writes the first cluster file: what was told, and an example tenant.
 func clusterFile(v Values) ([]byte, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "// The security posture of cluster %s. This file is yours: k8ssec reads it and never changes it.\n", v.Name)
+	b.WriteString("// The security posture of this cluster. The file is yours: k8ssec reads it and never changes it.\n")
 	b.WriteString("// Everything that is not written here has the value of the profiles, or a default.\n" +
 		"// k8ssec schema shows every field; k8ssec explain shows what a control asks for.\npackage cluster\n\n")
 	fmt.Fprintf(&b, "profiles: [%s]\n\ncluster: {\n\tname: %q\n\tplatform: %q\n\tkubernetes: %q\n\tcni: %q\n}\n",

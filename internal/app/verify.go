@@ -70,7 +70,10 @@ func (a *App) Verify(ctx context.Context, o VerifyOptions) (*Verified, error) {
 			}
 		}
 	}
-	s := &scan{dir: o.Dir, posture: result.Posture, verified: v, artifacts: map[string]render.File{}}
+	s := &scan{dir: o.Dir, posture: result.Posture, verified: v, artifacts: map[string]render.File{}, titles: map[string]string{}}
+	for _, c := range result.Controls {
+		s.titles[c.ID] = c.Title
+	}
 	for _, f := range t.Files {
 		s.artifacts[f.Path] = f
 	}
@@ -93,6 +96,7 @@ type scan struct {
 	posture   *posture.Posture
 	verified  *Verified
 	artifacts map[string]render.File
+	titles    map[string]string
 	seen      map[string]bool
 	edited    map[string][]manifest.Document
 }
@@ -280,19 +284,34 @@ func (s *scan) differs(name string, f render.File, data []byte) {
 	if err != nil {
 		return // not valid YAML: reported already
 	}
+	// One finding for each part that was changed, with all the controls that it served.
+	var parts []string
+	byPart := map[string]*diag.Diagnostic{}
 	for _, b := range d.broken {
-		what := "the file"
-		if b.object != "" {
-			what = b.object
+		part := b.object + "\x00" + b.claim.Field
+		if byPart[part] != nil {
+			byPart[part].Controls = appendOnce(byPart[part].Controls, b.claim.Control)
+			continue
 		}
-		message := fmt.Sprintf("%s no longer serves %s", what, b.claim.Control)
-		if b.claim.Field != "" {
-			message += fmt.Sprintf(": %q was changed or removed", b.claim.Field)
+		what := b.object
+		if what == "" {
+			what = "the file"
 		}
-		s.add(diag.Diagnostic{
+		message := what + " was removed"
+		switch {
+		case b.claim.Field != "":
+			message = fmt.Sprintf("%s: %q was changed or removed", what, b.claim.Field)
+		case b.line > 0:
+			message = what + " was changed"
+		}
+		parts = append(parts, part)
+		byPart[part] = &diag.Diagnostic{
 			File: s.show(name), Line: max(b.line, 1), Column: 1, Field: b.claim.Field, Control: b.claim.Control,
-			Message: message, Rule: "an edit must not weaken a control; only a waiver can", Fix: fix,
-		})
+			Message: message, Rule: s.titles[b.claim.Control], Why: "an edit must not weaken a control; only a waiver can", Fix: fix,
+		}
+	}
+	for _, part := range parts {
+		s.add(*byPart[part])
 	}
 	if len(d.broken) == 0 {
 		s.add(diag.Diagnostic{

@@ -157,16 +157,16 @@ func kustomizations(files []File) []File {
 	return append(out, File{Path: "manifests/kustomization.yaml", Data: []byte(all.String())})
 }
 
+// patches is the user's own kustomization of one domain. The empty list is there because kustomize
+// refuses a kustomization without any field.
 func patches(domain string) string {
 	return "# Yours: k8ssec made this file once and never changes it. Put kustomize patches for\n" +
 		"# manifests/" + domain + " here, for instance:\n" +
 		"#\n" +
-		"# patches:\n" +
-		"#   - path: my-patch.yaml\n" +
-		"#     target: {kind: NetworkPolicy, namespace: team-a}\n" +
-		"apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n" +
-		"# kustomize refuses a component that says nothing at all; what you generate here keeps its name.\n" +
-		"generatorOptions: {disableNameSuffixHash: true}\n"
+		"#   patches:\n" +
+		"#     - path: my-patch.yaml\n" +
+		"#       target: {kind: NetworkPolicy, namespace: team-a}\n" +
+		"apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches: []\n"
 }
 
 // Artifacts are the artifacts of all files that were made of one.
