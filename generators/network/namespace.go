@@ -68,7 +68,7 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 			"The API server calls admission webhooks or aggregated APIs here. Without it requests wait for the webhook's timeout and then fail or pass unchecked."))
 	}
 	if monitoring := c.p.Network.MonitoringNamespace; monitoring != "" {
-		if len(ns.Metrics) > 0 {
+		if len(ns.Metrics) > 0 && !(name == monitoring && ns.SameNamespace) {
 			objects = append(objects, c.metrics(name, "metrics", nil, ns.Metrics))
 		}
 		if name == monitoring {

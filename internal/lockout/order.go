@@ -17,7 +17,7 @@ import (
 
 // located is an object that GitOps applies, by what the order depends on.
 type located struct {
-	file, ref       string
+	file            string
 	group, kind     string
 	namespace, name string
 	crdFor          string // group/kind that a CustomResourceDefinition brings
@@ -52,9 +52,11 @@ func (w *world) locate(value any, file string) {
 	default:
 		return
 	}
-	l.ref = l.kind + " " + strings.TrimPrefix(l.namespace+"/"+l.name, "/")
 	w.placedObjects = append(w.placedObjects, l)
 }
+
+// ref names the object for people.
+func (l *located) ref() string { return l.kind + " " + strings.TrimPrefix(l.namespace+"/"+l.name, "/") }
 
 // typedObject is a pointer to a struct with TypeMeta and ObjectMeta.
 type typedObject interface {
@@ -209,8 +211,8 @@ func (w *world) order() {
 		}
 		reported[key] = true
 		w.report(Finding{
-			Severity: diag.Error, Rule: ruleOrder, From: have.name, To: want.name, Object: l.ref, File: have.file,
-			Message: fmt.Sprintf("%s (in %s) may be applied before %s (in %s), which it needs", l.ref, have.name, needs.ref, want.name),
+			Severity: diag.Error, Rule: ruleOrder, From: have.name, To: want.name, Object: l.ref(), File: have.file,
+			Message: fmt.Sprintf("%s (in %s) may be applied before %s (in %s), which it needs", l.ref(), have.name, needs.ref(), want.name),
 			Why:     why,
 			Fix:     fmt.Sprintf("Let %s come after %s: dependsOn, or a later sync wave.", have.name, want.name),
 		})
@@ -224,7 +226,7 @@ func (w *world) order() {
 		check(l, crds[l.group+"/"+l.kind], "An object without its CustomResourceDefinition is refused, and with it everything of the same Kustomization or Application.")
 	}
 	for _, b := range w.bindings {
-		l := &located{file: b.file, ref: "ValidatingAdmissionPolicyBinding " + b.value.Name}
+		l := &located{file: b.file, kind: "ValidatingAdmissionPolicyBinding", name: b.value.Name}
 		check(l, policies[b.value.Spec.PolicyName], "A binding without its policy refuses nothing.")
 	}
 }

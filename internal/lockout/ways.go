@@ -79,6 +79,14 @@ func (w *world) network() {
 				})
 			}
 		}
+		if ns.SameNamespace {
+			for i := range pods {
+				w.must(way{
+					from: &pods[i], to: &pods[0], port: anyPort, leaving: "same-namespace", arriving: "same-namespace",
+					rule: ruleDeclared, why: "sameNamespace is true: the workloads of the namespace rely on it.", fix: regenerate,
+				})
+			}
+		}
 		w.declared(name, &ns)
 		if ns.Kind == "tenant" {
 			w.strangers(name, &ns, pods)
@@ -354,6 +362,12 @@ func (w *world) dnsServing(dns *endpoint) {
 			fix: fmt.Sprintf("namespaces: %q: apiAccess: true", dns.namespace),
 		})
 	}
+	if monitoring := w.p.Network.MonitoringNamespace; monitoring != "" {
+		w.must(way{
+			from: w.podsOf(monitoring, nil), to: dns, port: port("TCP", 9153), leaving: "scrape", arriving: "dns-metrics",
+			why: "Alerts on cluster DNS stay silent.", fix: regenerate,
+		})
+	}
 	const why = "No name outside the cluster resolves: the Git server's neither, so that GitOps cannot bring the repair."
 	for _, p := range lookupPorts {
 		if len(w.p.Network.UpstreamDNS) == 0 {
@@ -524,7 +538,8 @@ func (w *world) gitSources(from *endpoint, why string) {
 	}
 }
 
-// kubeSystem checks the ways of metrics-server, which most clusters have.
+// kubeSystem checks the ways of what may be installed in kube-system: metrics-server, and Cilium's
+// Hubble, by which people see what a policy drops.
 func (w *world) kubeSystem(caller *endpoint) {
 	if _, ok := w.p.Namespaces["kube-system"]; !ok {
 		return
@@ -534,6 +549,14 @@ func (w *world) kubeSystem(caller *endpoint) {
 	const why = "kubectl top and the autoscalers stop, where metrics-server is installed."
 	w.must(way{from: caller, to: pod, port: port("TCP", 10250), arriving: "metrics-server", why: why, fix: regenerate, severity: diag.Warning})
 	w.must(way{from: pod, to: w.node(), port: port("TCP", 10250), leaving: "metrics-server-kubelets", why: why, fix: regenerate, severity: diag.Warning})
+	if !w.cilium {
+		return
+	}
+	relay, ui := w.podsOf("kube-system", map[string]string{"k8s-app": "hubble-relay"}), w.podsOf("kube-system", map[string]string{"k8s-app": "hubble-ui"})
+	relay.words, ui.words = "Hubble relay", "the Hubble UI"
+	const blind = "Nobody sees any more which policy drops what, where Hubble is installed."
+	w.must(way{from: relay, to: w.node(), port: port("TCP", 4244), leaving: "hubble-relay-agents", why: blind, fix: regenerate, severity: diag.Warning})
+	w.must(way{from: ui, to: relay, port: port("TCP", 4245), leaving: "hubble-ui", arriving: "hubble-relay", why: blind, fix: regenerate, severity: diag.Warning})
 }
 
 // declared checks that each declared flow is open at the end that declares it, and warns where the
