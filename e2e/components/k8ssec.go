@@ -1,14 +1,18 @@
 package components
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 )
 
-// K8ssec builds the command under test from the tree around this module and returns its path. The go
-// command's own cache makes it a matter of a second.
-func K8ssec() (string, error) {
+// K8ssec builds the command under test from the tree around this module, once a process, and returns
+// its path.
+var K8ssec = sync.OnceValues(func() (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
@@ -18,11 +22,23 @@ func K8ssec() (string, error) {
 		return "", err
 	}
 	root := filepath.Dir(filepath.Dir(module))
-	bin := filepath.Join(cache, "k8ssec-under-test", "k8ssec")
-	cmd := exec.Command("go", "build", "-o", bin, "./cmd/k8ssec")
+	// Each tree has a place of its own, and the binary is replaced in one step: another package's
+	// tests may be running the one before.
+	sum := sha256.Sum256([]byte(root))
+	dir := filepath.Join(cache, "under-test-"+hex.EncodeToString(sum[:6]))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(dir, "build-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	cmd := exec.Command("go", "build", "-o", filepath.Join(tmp, "k8ssec"), "./cmd/k8ssec")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build k8ssec: %w\n%s", err, out)
 	}
-	return bin, nil
-}
+	bin := filepath.Join(dir, "k8ssec")
+	return bin, os.Rename(filepath.Join(tmp, "k8ssec"), bin)
+})

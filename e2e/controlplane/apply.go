@@ -56,6 +56,12 @@ func (c *ControlPlane) Apply(t testing.TB) []error {
 			continue
 		}
 		refused = append(refused, a.apply(t.Context(), objects)...)
+		// Flux waits between its waves for longer than the API server needs to take up policies.
+		if hasPolicies(objects) {
+			if err := inForce(t.Context(), c.Admin); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	return refused
 }

@@ -220,6 +220,8 @@ func (c *ControlPlane) kubeconfig(t testing.TB, name string) *rest.Config {
 		t.Fatal(err)
 	}
 	config.QPS = -1
+	// Warnings are what some policies are for; a test that wants them sets its own handler.
+	config.WarningHandler = rest.NoWarnings{}
 	return config
 }
 
