@@ -430,7 +430,7 @@ func TestProperty(t *testing.T) {
 					delete(want, name)
 				case !wanted:
 				case exists && now == content:
-				case !exists && !known, exists && known && now == base:
+				case !exists, known && now == base:
 					want[name] = content
 				case !known && strings.TrimPrefix(now, "x:") == strings.TrimPrefix(content, "x:"):
 					want[name] = content

@@ -33,13 +33,14 @@ const (
 	Adopt
 	// Edited: the user changed the file, the render did not. It stays.
 	Edited
-	// Removed: the user removed the file, the render did not change. It stays away.
-	Removed
+	// Restore: the file is gone from the tree. It is written again: nothing of the user's is lost,
+	// and a domain without one of its files is neither what was rendered nor something that builds.
+	Restore
 	// OrphanEdited: the user changed the file, and the render has it no more. It stays.
 	OrphanEdited
 	// Yours: the file belongs to the user. It stays.
 	Yours
-	// Conflict: the user changed or removed the file, and the render changed too. Refused.
+	// Conflict: the user changed the file, and the render changed too. Refused.
 	Conflict
 	// Collision: the lock does not know the file, and the render wants another. Refused.
 	Collision
@@ -60,8 +61,8 @@ func (op Op) String() string {
 		return "adopted as it is"
 	case Edited:
 		return "edited by you, kept"
-	case Removed:
-		return "removed by you, kept away"
+	case Restore:
+		return "missing, written again"
 	case OrphanEdited:
 		return "edited by you and no longer needed, kept"
 	case Yours:
@@ -75,7 +76,7 @@ func (op Op) String() string {
 }
 
 // Writes reports whether the op changes the tree.
-func (op Op) Writes() bool { return op == Create || op == Update || op == Delete }
+func (op Op) Writes() bool { return op == Create || op == Restore || op == Update || op == Delete }
 
 // Refused reports whether the op stands in the way of the whole plan.
 func (op Op) Refused() bool { return op == Conflict || op == Collision }
@@ -235,7 +236,9 @@ func decide(tree state, locked LockedFile, known bool, next LockedFile) Op {
 		return Unchanged
 	case same(tree, next):
 		return Adopt
-	case !tree.exists && !known:
+	case !tree.exists && known:
+		return Restore
+	case !tree.exists:
 		return Create
 	case !known && tree.sha == next.SHA256:
 		return Update // the same bytes, but (not) executable
@@ -245,8 +248,6 @@ func decide(tree state, locked LockedFile, known bool, next LockedFile) Op {
 		return Update
 	case locked != next:
 		return Conflict
-	case !tree.exists:
-		return Removed
 	}
 	return Edited
 }

@@ -209,8 +209,8 @@ func TestRuns(t *testing.T) {
 				chmod(t, dir, "c")
 			},
 			second: map[string]string{"a": "1", "b": "1", "c": "1", "d": "2", "e/f": "1"},
-			ops:    map[string]Op{"a": Edited, "b": Removed, "c": Edited, "d": Update},
-			want:   map[string]string{"a": "mine", "c": "x:1", "d": "2", "e/f": "1"},
+			ops:    map[string]Op{"a": Edited, "b": Restore, "c": Edited, "d": Update},
+			want:   map[string]string{"a": "mine", "b": "1", "c": "x:1", "d": "2", "e/f": "1"},
 		},
 		{
 			name:   "an edit that the render makes too",
@@ -364,8 +364,8 @@ func TestRefused(t *testing.T) {
 	mustRun(t, dir, map[string]string{"a": "1", "b": "1", "c": "1", "d": "1"})
 	put(t, dir, map[string]string{"a": "mine", "e/f": "mine", "d": "mine"})
 	remove(t, dir, "b")
-	before := snapshot(t, dir)
 	render := map[string]string{"a": "2", "b": "2", "c": "2", "d": "1", "e/f": "1"}
+	before := snapshot(t, dir)
 	_, err := run(dir, render)
 	var refused *RefusedError
 	if !errors.As(err, &refused) {
@@ -375,10 +375,10 @@ func TestRefused(t *testing.T) {
 	for _, item := range refused.Items {
 		got[item.Path] = item.Op
 	}
-	if want := (map[string]Op{"a": Conflict, "b": Conflict, "e/f": Collision}); !reflect.DeepEqual(got, want) {
+	if want := (map[string]Op{"a": Conflict, "e/f": Collision}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	for _, name := range []string{"a: changed by you", "b: changed by you", "e/f: stands there already"} {
+	for _, name := range []string{"a: changed by you", "e/f: stands there already"} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("%q does not name %q", err, name)
 		}
@@ -610,9 +610,9 @@ func TestStatus(t *testing.T) {
 		!reflect.DeepEqual(s.BaseDamaged, []string{"d/e", "d/f"}) {
 		t.Errorf("got %+v", s)
 	}
-	// A run repairs the base and keeps the edits.
+	// A run repairs the base, brings back what is missing and keeps the edits.
 	mustRun(t, dir, render)
-	if s := status(); len(s.BaseDamaged) != 0 || len(s.Edited) != 2 || len(s.Missing) != 1 {
+	if s := status(); len(s.BaseDamaged) != 0 || len(s.Edited) != 2 || len(s.Missing) != 0 {
 		t.Errorf("got %+v", s)
 	}
 }
