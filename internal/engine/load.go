@@ -263,13 +263,19 @@ func parse(name string, data []byte) (*ast.File, error) {
 // file that no person writes.
 func tooDeep(data []byte) (line, column int, deep bool) {
 	depth, chain := 0, 0
+	open := false // the line ends in an operator or a label, so the chain goes on
 	line, column = 1, 0
 	for i := 0; i < len(data); i++ {
 		column++
+		if c := data[i]; c > ' ' {
+			open = strings.IndexByte(":!-+*&|<>=", c) >= 0
+		}
 		switch c := data[i]; c {
 		case '\n':
 			line, column = line+1, 0
-			chain = 0
+			if !open {
+				chain = 0
+			}
 		case '{', '[', '(':
 			depth++
 		case '}', ']', ')':

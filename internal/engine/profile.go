@@ -105,6 +105,14 @@ func (l *loader) profiles(names []named, dir string) ([]*Profile, error) {
 			if other.Name == p.Name {
 				return n.error(fmt.Sprintf("two profiles have the name %q: %s and %s", p.Name, other.Source, p.Source))
 			}
+			for _, c := range p.controls {
+				if slices.ContainsFunc(other.controls, func(o *Control) bool { return o.ID == c.ID }) {
+					list := n.error(fmt.Sprintf("profile %s defines control %s, which belongs to profile %s", p.Name, c.ID, other.Name))
+					list[0].Control, list[0].Rule = c.ID, "an id belongs to one profile: a profile adds controls, it never changes another's"
+					list[0].Fix = "give the control an id of your own, for instance " + quote(p.Name+"-1")
+					return list
+				}
+			}
 		}
 		bySource[source] = p
 		ordered = append(ordered, p)
