@@ -170,7 +170,16 @@ func (b *bench) size(namespaces, runs int, row func(string, int, cost, *cost, st
 	}
 	row(fmt.Sprintf("generate, %d namespaces", namespaces), objects, first, &helm, fmt.Sprint(len(after)))
 	row("  the same again", objects, again, &helm, fmt.Sprint(written))
-	row("  helm template", objects, helm, nil, "")
+	row("  helm template", objects, helm, &helm, "")
+	output := filepath.Join(b.dir, "output")
+	files, err := median(runs, func(int) (cost, error) {
+		defer os.RemoveAll(output)
+		return measure(b.helm, "template", "bench", chart, "--output-dir", output)
+	})
+	if err != nil {
+		return err
+	}
+	row("  helm template into files", objects, files, &helm, "")
 	return os.RemoveAll(repo(0))
 }
 
