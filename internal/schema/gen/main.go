@@ -1,0 +1,159 @@
+// Command gen writes the schemas in ../data from the Go modules that define them. To take a newer
+// patch release, a further minor or the CRDs of a further add-on, edit the tables in this file and
+// run go generate ./internal/schema. It needs the Go module proxy and nothing else.
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/k8ssec/k8ssec/internal/schema"
+)
+
+// minors are the supported minors with the patch release that their schema comes from.
+var minors = []struct{ minor, patch string }{
+	{"34", "4"}, {"35", "4"}, {"36", "3"}, {"37", "2"},
+}
+
+// crds are CustomResourceDefinitions: the module, the version, the file in it. Kinds that are not
+// in kinds are left out; empty means all.
+var crds = []struct{ module, version, file string }{
+	{"github.com/cilium/cilium", "v1.20.2", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml"},
+	{"github.com/cilium/cilium", "v1.20.2", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumclusterwidenetworkpolicies.yaml"},
+	{"github.com/fluxcd/kustomize-controller", "v1.9.5", "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"},
+	{"github.com/fluxcd/source-controller", "v1.9.5", "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"},
+	{"github.com/argoproj/argo-cd/v3", "v3.5.7", "manifests/crds/application-crd.yaml"},
+	{"github.com/argoproj/argo-cd/v3", "v3.5.7", "manifests/crds/appproject-crd.yaml"},
+}
+
+// files are the kinds that components and tools read from files. A version of "minor" is the
+// module's release that goes with the Kubernetes minor.
+var files = []struct {
+	apiVersion string
+	kinds      []string
+	module     string
+	version    string
+	dir        string
+}{
+	{"kubeadm.k8s.io/v1beta4", []string{"ClusterConfiguration", "InitConfiguration", "JoinConfiguration", "ResetConfiguration", "UpgradeConfiguration"}, "k8s.io/kubernetes", "minor", "cmd/kubeadm/app/apis/kubeadm/v1beta4"},
+	{"kubelet.config.k8s.io/v1beta1", []string{"KubeletConfiguration"}, "k8s.io/kubelet", "minor", "config/v1beta1"},
+	{"kubelet.config.k8s.io/v1", []string{"CredentialProviderConfig"}, "k8s.io/kubelet", "minor", "config/v1"},
+	{"kubeproxy.config.k8s.io/v1alpha1", []string{"KubeProxyConfiguration"}, "k8s.io/kube-proxy", "minor", "config/v1alpha1"},
+	{"kubescheduler.config.k8s.io/v1", []string{"KubeSchedulerConfiguration"}, "k8s.io/kube-scheduler", "minor", "config/v1"},
+	{"apiserver.config.k8s.io/v1", []string{"AdmissionConfiguration", "AuthenticationConfiguration", "AuthorizationConfiguration", "EncryptionConfiguration", "TracingConfiguration"}, "k8s.io/apiserver", "minor", "pkg/apis/apiserver/v1"},
+	{"apiserver.k8s.io/v1beta1", []string{"EgressSelectorConfiguration"}, "k8s.io/apiserver", "minor", "pkg/apis/apiserver/v1beta1"},
+	{"audit.k8s.io/v1", []string{"Policy"}, "k8s.io/apiserver", "minor", "pkg/apis/audit/v1"},
+	{"pod-security.admission.config.k8s.io/v1", []string{"PodSecurityConfiguration"}, "k8s.io/pod-security-admission", "minor", "admission/api/v1"},
+	{"eventratelimit.admission.k8s.io/v1alpha1", []string{"Configuration"}, "k8s.io/kubernetes", "minor", "plugin/pkg/admission/eventratelimit/apis/eventratelimit/v1alpha1"},
+	{"v1", []string{"Config"}, "k8s.io/client-go", "minor", "tools/clientcmd/api/v1"},
+	{"kind.x-k8s.io/v1alpha4", []string{"Cluster"}, "sigs.k8s.io/kind", "v0.33.0", "pkg/apis/config/v1alpha4"},
+	{"kustomize.config.k8s.io/v1beta1", []string{"Kustomization"}, "sigs.k8s.io/kustomize/api", "v0.21.1", "types"},
+	{"kustomize.config.k8s.io/v1alpha1", []string{"Component=Kustomization"}, "sigs.k8s.io/kustomize/api", "v0.21.1", "types"},
+}
+
+func main() {
+	log.SetFlags(0)
+	if err := run(filepath.Join("data")); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(out string) error {
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	var newest *schema.Bundle
+	for _, m := range minors {
+		kubernetes := &schema.Bundle{Kinds: map[string]schema.Kind{}, Definitions: map[string]json.RawMessage{}}
+		if err := addSwagger(kubernetes, "v1."+m.minor+"."+m.patch); err != nil {
+			return fmt.Errorf("kubernetes 1.%s: %w", m.minor, err)
+		}
+		if err := write(filepath.Join(out, "kubernetes-1."+m.minor+".json.gz"), kubernetes); err != nil {
+			return err
+		}
+		newest = kubernetes
+
+		config := &schema.Bundle{Kinds: map[string]schema.Kind{}, Definitions: map[string]json.RawMessage{}}
+		g := newGoTypes(config)
+		for _, f := range files {
+			version := f.version
+			switch {
+			case version == "minor" && f.module == "k8s.io/kubernetes":
+				version = "v1." + m.minor + "." + m.patch
+			case version == "minor":
+				version = "v0." + m.minor + "." + m.patch
+			}
+			if err := g.addModules(f.module, version, m.minor+"."+m.patch); err != nil {
+				return err
+			}
+			for _, kind := range f.kinds {
+				name, goType, ok := strings.Cut(kind, "=")
+				if !ok {
+					goType = name
+				}
+				if err := g.addKind(f.apiVersion, name, f.module+"/"+f.dir, goType); err != nil {
+					return fmt.Errorf("%s %s of 1.%s: %w", f.apiVersion, name, m.minor, err)
+				}
+			}
+		}
+		if err := write(filepath.Join(out, "files-1."+m.minor+".json.gz"), config); err != nil {
+			return err
+		}
+	}
+	custom := &schema.Bundle{Kinds: map[string]schema.Kind{}, Definitions: map[string]json.RawMessage{}}
+	for _, name := range []string{objectMeta, "io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference", "io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry", "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1", "io.k8s.apimachinery.pkg.apis.meta.v1.Time"} {
+		custom.Definitions[name] = newest.Definitions[name]
+	}
+	for _, c := range crds {
+		if err := addCRD(custom, c.module, c.version, c.file); err != nil {
+			return fmt.Errorf("%s@%s %s: %w", c.module, c.version, c.file, err)
+		}
+	}
+	return write(filepath.Join(out, "custom.json.gz"), custom)
+}
+
+// write compresses a bundle, the same bytes for the same bundle.
+func write(name string, b *schema.Bundle) error {
+	slices.Sort(b.Sources)
+	b.Sources = slices.Compact(b.Sources)
+	text, err := json.Marshal(b)
+	if err != nil {
+		return err
+	}
+	var buf bytes.Buffer
+	z, err := gzip.NewWriterLevel(&buf, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	if _, err := z.Write(text); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	log.Printf("%s: %d kinds, %d definitions, %d KB, compressed %d KB", name, len(b.Kinds), len(b.Definitions), len(text)>>10, buf.Len()>>10)
+	return os.WriteFile(name, buf.Bytes(), 0o644)
+}
+
+// moduleDir downloads a module, if it is not there, and returns its directory.
+func moduleDir(module, version string) (string, error) {
+	cmd := exec.Command("go", "mod", "download", "-json", module+"@"+version)
+	cmd.Dir = os.TempDir() // outside of our module, whose go.mod must not change
+	text, err := cmd.Output()
+	var answer struct{ Dir, Error string }
+	if jsonErr := json.Unmarshal(text, &answer); jsonErr != nil {
+		return "", fmt.Errorf("%s@%s: %w", module, version, err)
+	}
+	if answer.Error != "" {
+		return "", fmt.Errorf("%s@%s: %s", module, version, answer.Error)
+	}
+	return answer.Dir, nil
+}
