@@ -6,17 +6,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/k8ssec/k8ssec/generators/all"
+	"github.com/k8ssec/k8ssec/internal/app"
 	"github.com/k8ssec/k8ssec/internal/diag"
 	"github.com/k8ssec/k8ssec/internal/engine"
+	"github.com/k8ssec/k8ssec/internal/render"
 )
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -27,10 +32,27 @@ func evaluate(source string) (*engine.Result, error) {
 	})
 }
 
+// passing evaluates each cluster file once: most controls share theirs.
+var passing = struct {
+	sync.Mutex
+	results map[string]func() (*engine.Result, error)
+}{results: map[string]func() (*engine.Result, error){}}
+
+func evaluateOnce(source string) (*engine.Result, error) {
+	passing.Lock()
+	once := passing.results[source]
+	if once == nil {
+		once = sync.OnceValues(func() (*engine.Result, error) { return evaluate(source) })
+		passing.results[source] = once
+	}
+	passing.Unlock()
+	return once()
+}
+
 // everything returns the controls of all shipped profiles, by id.
 func everything(t *testing.T) map[string]*engine.Control {
 	t.Helper()
-	r, err := evaluate(`profiles: ["baseline", "restricted", "cis", "cis-l2", "nsa"]`)
+	r, err := evaluateOnce(`profiles: ["baseline", "restricted", "cis", "cis-l2", "nsa"]`)
 	if err != nil {
 		t.Fatalf("all shipped profiles at once: %v", err)
 	}
@@ -246,12 +268,14 @@ func TestLevels(t *testing.T) {
 	}
 }
 
-// fixture is one control's file in testdata: a header and sections. pass.cue is a cluster file
-// that satisfies the control. Either fail.cue is one that does not, and the header's "field" names
-// the field that is reported; or fail.edit changes one emitted file, and verify reports it.
+// fixture is one control's file in testdata. The section pass.cue is a cluster file that satisfies
+// the control. Then either sections fail.cue, fail2.cue, ... are cluster files that do not, each
+// with the field that is reported in its first line; or fail.edit changes one emitted file of
+// pass.cue, and verify reports it. A control whose domain is not built yet has pass.cue alone.
 type fixture struct {
-	header map[string]string
-	files  map[string]string
+	pass  string
+	fails []string
+	edit  string
 }
 
 func readFixture(t *testing.T, profile, id string) fixture {
@@ -260,28 +284,23 @@ func readFixture(t *testing.T, profile, id string) fixture {
 	if err != nil {
 		t.Fatalf("each control has a fixture that passes and one that fails: %v", err)
 	}
-	f := fixture{header: settings(string(archive.Comment)), files: map[string]string{}}
+	var f fixture
 	for _, file := range archive.Files {
-		f.files[file.Name] = string(file.Data)
-	}
-	if f.files["pass.cue"] == "" {
-		t.Fatal("no section pass.cue")
-	}
-	if (f.files["fail.cue"] == "") == (f.files["fail.edit"] == "") {
-		t.Fatal("exactly one of the sections fail.cue and fail.edit must be there")
-	}
-	return f
-}
-
-// settings reads lines of the form "name: value".
-func settings(text string) map[string]string {
-	m := map[string]string{}
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ": "); ok {
-			m[name] = value
+		switch text := string(file.Data); {
+		case file.Name == "pass.cue":
+			f.pass = text
+		case file.Name == "fail.edit":
+			f.edit = text
+		case strings.HasPrefix(file.Name, "fail") && strings.HasSuffix(file.Name, ".cue"):
+			f.fails = append(f.fails, text)
+		default:
+			t.Fatalf("unknown section %q", file.Name)
 		}
 	}
-	return m
+	if f.pass == "" || (len(f.fails) > 0 && f.edit != "") {
+		t.Fatal("a fixture has pass.cue, and either fail.cue or fail.edit")
+	}
+	return f
 }
 
 func TestFixtures(t *testing.T) {
@@ -289,15 +308,15 @@ func TestFixtures(t *testing.T) {
 		t.Run(id, func(t *testing.T) {
 			t.Parallel()
 			f := readFixture(t, c.Profile, id)
-			r, err := evaluate(f.files["pass.cue"])
+			r, err := evaluateOnce(f.pass)
 			if err != nil {
 				t.Fatalf("pass.cue: %v", err)
 			}
 			if i := slices.IndexFunc(r.Controls, func(c *engine.Control) bool { return c.ID == id }); i < 0 || !r.Controls[i].InForce {
 				t.Fatal("pass.cue: the control is not in force there")
 			}
-			if fail := f.files["fail.cue"]; fail != "" {
-				refused(t, c, f.header["field"], fail)
+			for _, fail := range f.fails {
+				refused(t, c, fail)
 			}
 		})
 	}
@@ -305,19 +324,21 @@ func TestFixtures(t *testing.T) {
 
 // refused shows that a cluster file is refused for one control, with a finding that a person can
 // act on.
-func refused(t *testing.T, c *engine.Control, field, source string) {
+func refused(t *testing.T, c *engine.Control, source string) {
 	t.Helper()
+	first, _, _ := strings.Cut(source, "\n")
+	field, ok := strings.CutPrefix(first, "// field: ")
+	if !ok {
+		t.Fatalf("the first line names no field: %q", first)
+	}
 	_, err := evaluate(source)
 	var found diag.List
 	if !errors.As(err, &found) {
-		t.Fatalf("fail.cue: not refused, but %v", err)
+		t.Fatalf("not refused, but %v:\n%s", err, source)
 	}
 	for _, d := range found {
-		if d.Control != c.ID && !slices.Contains(d.Controls, c.ID) {
+		if d.Field != field || (d.Control != c.ID && !slices.Contains(d.Controls, c.ID)) {
 			continue
-		}
-		if d.Field != field {
-			t.Errorf("the finding is about %s, not %q", d.Field, field)
 		}
 		if c.Fix == "" {
 			t.Error("a control that a cluster file can break says what to write instead")
@@ -330,7 +351,115 @@ func refused(t *testing.T, c *engine.Control, field, source string) {
 		}
 		return
 	}
-	t.Errorf("fail.cue: no finding names %s: %v", c.ID, err)
+	t.Errorf("no finding about %s names %s: %v\n%s", field, c.ID, err, source)
+}
+
+// TestEdits shows that an edit of one emitted file is reported for each control that no cluster file
+// can break. Controls with the same pass.cue share one repository.
+func TestEdits(t *testing.T) {
+	type edit struct {
+		control *engine.Control
+		text    string
+	}
+	byPass := map[string][]edit{}
+	for id, c := range everything(t) {
+		f := readFixture(t, c.Profile, id)
+		if len(f.fails) == 0 {
+			byPass[f.pass] = append(byPass[f.pass], edit{c, f.edit})
+		}
+	}
+	for pass, edits := range byPass {
+		t.Run(pass, func(t *testing.T) {
+			t.Parallel()
+			a := &app.App{Now: func() time.Time { return now }, Stdout: io.Discard, Stderr: io.Discard, Version: "test", Generators: all.List()}
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, app.ClusterFile), []byte(pass), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.Generate(t.Context(), app.GenerateOptions{Dir: dir}); err != nil {
+				t.Fatal(err)
+			}
+			if found := verify(t, a, dir); found.HasErrors() {
+				t.Fatalf("verify before any edit: %v", found)
+			}
+			r, err := evaluateOnce(pass)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tree, err := render.Render(t.Context(), r, a.Generators)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range edits {
+				if e.text == "" {
+					i := slices.IndexFunc(tree.Controls, func(c render.Answer) bool { return c.Control.ID == e.control.ID })
+					if state := tree.Controls[i].State; state != render.Planned {
+						t.Errorf("%s is %s: its fixture needs fail.cue or fail.edit", e.control.ID, state)
+					}
+					continue
+				}
+				t.Run(e.control.ID, func(t *testing.T) { reported(t, a, dir, e.control, e.text) })
+			}
+		})
+	}
+}
+
+func verify(t *testing.T, a *app.App, dir string) diag.List {
+	t.Helper()
+	v, err := a.Verify(t.Context(), app.VerifyOptions{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.Findings
+}
+
+// reported makes an edit, shows that verify names the control and the file, and takes it back. The
+// edit is a line "file: path" and the lines of one place in it, as a diff has them.
+func reported(t *testing.T, a *app.App, dir string, c *engine.Control, text string) {
+	t.Helper()
+	first, hunk, _ := strings.Cut(text, "\n")
+	path, ok := strings.CutPrefix(first, "file: ")
+	if !ok {
+		t.Fatalf("the first line names no file: %q", first)
+	}
+	var before, after strings.Builder
+	for line := range strings.Lines(hunk) {
+		switch line[0] {
+		case '-':
+			before.WriteString(line[1:])
+		case '+':
+			after.WriteString(line[1:])
+		default:
+			before.WriteString(line[1:])
+			after.WriteString(line[1:])
+		}
+	}
+	name := filepath.Join(dir, filepath.FromSlash(path))
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count("\n"+string(data), "\n"+before.String()); n != 1 {
+		t.Fatalf("%s has these lines %d times, not once:\n%s", path, n, before.String())
+	}
+	edited := strings.Replace("\n"+string(data), "\n"+before.String(), "\n"+after.String(), 1)[1:]
+	if err := os.WriteFile(name, []byte(edited), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found := verify(t, a, dir)
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// A finding without a control of its own lists what the file serves, not what the edit weakens.
+	i := slices.IndexFunc(found, func(d diag.Diagnostic) bool {
+		return d.File == name && d.Control != "" && (d.Control == c.ID || slices.Contains(d.Controls, c.ID))
+	})
+	switch {
+	case i < 0:
+		t.Errorf("no finding about %s names %s: %v", path, c.ID, found)
+	case found[i].Severity != diag.Error || found[i].Fix == "" || found[i].Line == 0:
+		t.Errorf("the finding lacks a place or a fix, or is none: %+v", found[i])
+	}
 }
 
 // TestNoStrayFixtures shows that each fixture belongs to a control of its profile.
