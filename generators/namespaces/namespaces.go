@@ -79,11 +79,12 @@ func why(ns posture.Namespace) string {
 	return s
 }
 
-// claims are the controls that the label of each level serves; nothing changes the slices.
+// claims are the controls that the label of each level serves. Nothing changes a slice that is in use.
 type claims struct {
 	byLevel map[posture.PodSecurityLevel][]generators.Claim
 	common  []generators.Claim
 	keep    generators.Claim
+	byKind  map[kindOf][]generators.Claim
 }
 
 const enforceLabel = "metadata.labels[pod-security.kubernetes.io/enforce]"
@@ -130,20 +131,40 @@ func newClaims(p *posture.Posture) claims {
 			{Control: "ns-2", Field: "metadata.labels[pod-security.kubernetes.io/enforce-version]"},
 			{Control: "ns-3", Field: "metadata.labels[" + generators.LabelKind + "]"},
 		},
-		keep: generators.Claim{Control: "ns-4", Field: "metadata.annotations[" + keep + "]"},
+		byKind: map[kindOf][]generators.Claim{},
+		keep:   generators.Claim{Control: "ns-4", Field: "metadata.annotations[" + keep + "]"},
 	}
 }
 
+// of returns the claims of one namespace. Most namespaces of a cluster have the same, so they are put
+// together once for each kind of namespace that there is.
 func (c claims) of(p *posture.Posture, ns posture.Namespace) []generators.Claim {
-	list := slices.Concat(c.byLevel[ns.PodSecurity.Enforce], c.common)
-	if key, _ := generators.KeepAnnotation(p); ns.Annotations[key] == "" {
+	key, _ := generators.KeepAnnotation(p)
+	kind := kindOf{
+		level:     ns.PodSecurity.Enforce,
+		tenant:    ns.Kind == "tenant",
+		kept:      ns.Annotations[key] == "",
+		explained: ns.Why != "",
+	}
+	list, ok := c.byKind[kind]
+	if ok {
+		return list
+	}
+	list = slices.Concat(c.byLevel[kind.level], c.common)
+	if kind.kept {
 		list = append(list, c.keep)
 	}
-	if ns.Kind == "tenant" {
+	if kind.tenant {
 		list = append(list, generators.Claim{Control: "cis-5.6.1"})
 	}
-	if ns.Why != "" {
+	if kind.explained {
 		list = append(list, generators.Claim{Control: "ns-5", Field: "metadata.annotations[k8ssec.dev/why]"})
 	}
+	c.byKind[kind] = list
 	return list
+}
+
+type kindOf struct {
+	level                   posture.PodSecurityLevel
+	tenant, kept, explained bool
 }

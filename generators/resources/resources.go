@@ -36,9 +36,11 @@ func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Most tenants have the same limits, so each set of them is put together once.
+	limits := map[posture.Limits]corev1.LimitRangeSpec{}
 	for _, name := range p.NamespaceNames() {
 		ns := p.Namespaces[name]
-		objects, err := namespaceObjects(name, ns)
+		objects, err := namespaceObjects(name, ns, limits)
 		if err != nil {
 			return nil, fmt.Errorf("namespace %s: %w", name, err)
 		}
@@ -101,7 +103,7 @@ func list(values map[corev1.ResourceName]string) (corev1.ResourceList, error) {
 // namespaceObjects returns the quota and the limits of one namespace. Limits are for tenants, and
 // for add-ons that have a quota: the default limit of a LimitRange would otherwise end up in
 // containers that are meant to have none, and kill them.
-func namespaceObjects(name string, ns posture.Namespace) ([]generators.Object, error) {
+func namespaceObjects(name string, ns posture.Namespace, limits map[posture.Limits]corev1.LimitRangeSpec) ([]generators.Object, error) {
 	var objects []generators.Object
 	if len(ns.Quota) > 0 {
 		hard := make(map[corev1.ResourceName]string, len(ns.Quota))
@@ -131,12 +133,20 @@ func namespaceObjects(name string, ns posture.Namespace) ([]generators.Object, e
 		objects = append(objects, object)
 	}
 	if ns.Kind == "tenant" || ns.Kind == "addon" && len(ns.Quota) > 0 {
-		l, err := limitRange(name, ns.Limits)
-		if err != nil {
-			return nil, err
+		spec, ok := limits[ns.Limits]
+		if !ok {
+			var err error
+			if spec, err = limitRange(ns.Limits); err != nil {
+				return nil, err
+			}
+			limits[ns.Limits] = spec
 		}
 		objects = append(objects, generators.Object{
-			Value: l,
+			Value: &corev1.LimitRange{
+				TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "LimitRange"},
+				ObjectMeta: generators.Meta(domain, name, "namespace"),
+				Spec:       spec,
+			},
 			Why: "Each container gets a request and a limit, its own or these, and none may ask for more than the maximum. " +
 				"Without a memory limit one leak takes down the node; without a request the quota refuses the pod.",
 			Claims: limitClaims,
@@ -160,7 +170,7 @@ func emptyClaims(name string, ns posture.Namespace) []generators.Claim {
 	return nil
 }
 
-func limitRange(name string, limits posture.Limits) (*corev1.LimitRange, error) {
+func limitRange(limits posture.Limits) (corev1.LimitRangeSpec, error) {
 	var (
 		container = corev1.LimitRangeItem{Type: corev1.LimitTypeContainer}
 		volume    = corev1.LimitRangeItem{Type: corev1.LimitTypePersistentVolumeClaim}
@@ -179,15 +189,11 @@ func limitRange(name string, limits posture.Limits) (*corev1.LimitRange, error) 
 	} {
 		l, err := list(f.values)
 		if err != nil {
-			return nil, err
+			return corev1.LimitRangeSpec{}, err
 		}
 		*f.to = l
 	}
-	return &corev1.LimitRange{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "LimitRange"},
-		ObjectMeta: generators.Meta(domain, name, "namespace"),
-		Spec:       corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{container, volume}},
-	}, nil
+	return corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{container, volume}}, nil
 }
 
 // priorityQuotas are the same in each tenant's namespace.
