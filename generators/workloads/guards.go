@@ -298,7 +298,8 @@ func guardRoles(p *posture.Posture) rule {
 			Name:       "rules-are-new",
 			Expression: "request.operation != 'UPDATE' || object.?rules.orValue([]) != oldObject.?rules.orValue([])",
 		}},
-		variables: []admissionv1.Variable{{Name: "rules", Expression: "object.?rules.orValue([])"}},
+		// An aggregated ClusterRole has the field, with null in it, until its controller fills it.
+		variables: []admissionv1.Variable{{Name: "rules", Expression: "has(object.rules) && dyn(object.rules) != null ? object.rules : []"}},
 		validations: []validation{
 			{
 				name: "noWildcards",
