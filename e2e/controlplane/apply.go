@@ -16,35 +16,30 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 
 	"github.com/k8ssec/k8ssec/e2e/components"
 )
 
-// Apply applies the whole repository as a GitOps controller does: its Kustomizations in the order of
-// their dependencies, each built by the real kustomize, by server-side apply. It returns every
-// object that the API server refused, with its reason.
+// Apply applies the whole repository as a GitOps engine does: with the account of its controller,
+// its Kustomizations in the order of their dependencies, each built by the real kustomize, by
+// server-side apply. It returns every object that the API server refused, with its reason.
 func (c *ControlPlane) Apply(t testing.TB) []error {
 	t.Helper()
 	waves, err := waves(c.Repository)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := c.applier(t)
+	a := applierFor(t, c.engine(t, waves[0].object))
 	var refused []error
-	// The engine and its namespace are there first: they are what applies the rest.
-	engine := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": waves[0].namespace},
-	}}
-	if err := a.one(t.Context(), engine); err != nil {
-		t.Fatal(err)
-	}
 	for _, w := range waves {
 		// There are no definitions of Argo CD's kinds to be had.
 		if w.object.GroupVersionKind().Group != "argoproj.io" {
@@ -64,6 +59,31 @@ func (c *ControlPlane) Apply(t testing.TB) []error {
 		}
 	}
 	return refused
+}
+
+// engine makes what is there before the repository is applied, the namespace of the GitOps engine and
+// the rights of its controller, and returns a configuration that acts as that controller.
+func (c *ControlPlane) engine(t testing.TB, object *unstructured.Unstructured) *rest.Config {
+	t.Helper()
+	namespace, account := object.GetNamespace(), "kustomize-controller"
+	if object.GroupVersionKind().Group == "argoproj.io" {
+		account = "argocd-application-controller"
+	}
+	objects := asObjects([]map[string]any{
+		{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": namespace}},
+		{
+			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+			"metadata": map[string]any{"name": "cluster-reconciler-" + namespace},
+			"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+			"subjects": []any{map[string]any{"kind": "ServiceAccount", "name": account, "namespace": namespace}},
+		},
+	})
+	if _, err := c.Client(t).CoreV1().Namespaces().Get(t.Context(), namespace, getOptions); apierrors.IsNotFound(err) {
+		if errs := c.applier(t).apply(t.Context(), objects); len(errs) > 0 {
+			t.Fatal(errors.Join(errs...))
+		}
+	}
+	return c.ConfigAs("system:serviceaccount:"+namespace+":"+account, "system:serviceaccounts", "system:serviceaccounts:"+namespace)
 }
 
 // ApplyCRDs applies the custom resource definitions that emitted objects need, as Cilium and Flux
@@ -128,7 +148,6 @@ func asObjects(docs []map[string]any) []*unstructured.Unstructured {
 // wave is one Kustomization of Flux or one Application of Argo CD.
 type wave struct {
 	object    *unstructured.Unstructured
-	namespace string
 	name      string
 	path      string
 	dependsOn []string
@@ -161,7 +180,7 @@ func waves(repository string) ([]wave, error) {
 			if !ok || filepath.Base(path) == "gitops" {
 				continue
 			}
-			w := wave{object: o, namespace: o.GetNamespace(), name: o.GetName(), path: filepath.Join(repository, path), dependsOn: dependsOn}
+			w := wave{object: o, name: o.GetName(), path: filepath.Join(repository, path), dependsOn: dependsOn}
 			if order := o.GetAnnotations()["argocd.argoproj.io/sync-wave"]; order != "" {
 				if w.order, err = strconv.Atoi(order); err != nil {
 					return nil, fmt.Errorf("%s: sync wave: %w", f, err)
@@ -225,11 +244,16 @@ type applier struct {
 
 func (c *ControlPlane) applier(t testing.TB) *applier {
 	t.Helper()
-	client, err := dynamic.NewForConfig(c.Admin)
+	return applierFor(t, c.Admin)
+}
+
+func applierFor(t testing.TB, config *rest.Config) *applier {
+	t.Helper()
+	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := discovery.NewDiscoveryClientForConfig(c.Admin)
+	d, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
