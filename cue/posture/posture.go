@@ -130,7 +130,7 @@ type OIDC struct {
 type Access struct {
 	// PlatformAdmins run the cluster. They may not read secrets of tenants.
 	PlatformAdmins []string `json:"platformAdmins"`
-	// Viewers may see everything but secrets, cluster-wide.
+	// Viewers may see workloads, nodes and configuration cluster-wide: no secrets, no RBAC.
 	Viewers []string `json:"viewers,omitempty"`
 	// Auditors may read RBAC, policies, events and audit-related objects, cluster-wide.
 	Auditors []string `json:"auditors,omitempty"`
