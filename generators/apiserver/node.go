@@ -163,7 +163,7 @@ func scriptClaims(p *posture.Posture) []generators.Claim {
 		return claims
 	}
 	for i, component := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"} {
-		add("etc/kubernetes/manifests/"+component+".yaml", cis("1.1", 2*i+1), cis("1.1", 2*i+2))
+		add("mode 600 root:root etc/kubernetes/manifests/"+component+".yaml", cis("1.1", 2*i+1), cis("1.1", 2*i+2))
 	}
 	add("mode 600 root:root etc/cni/net.d", "cis-1.1.9", "cis-1.1.10")
 	if p.APIServer.EtcdUser {
@@ -173,9 +173,9 @@ func scriptClaims(p *posture.Posture) []generators.Claim {
 		add(line, "cis-1.1.11")
 		claims = append(claims, generators.Claim{Control: "cis-1.1.12", Field: line, Note: "kubeadm runs etcd as root, so root owns its data. A scanner wants the user etcd: apiserver.etcdUser runs it as one."})
 	}
-	add("etc/kubernetes/admin.conf", "cis-1.1.13", "cis-1.1.14")
-	add("etc/kubernetes/scheduler.conf", "cis-1.1.15", "cis-1.1.16")
-	add("etc/kubernetes/controller-manager.conf", "cis-1.1.17", "cis-1.1.18")
+	add("mode 600 root:root etc/kubernetes/admin.conf", "cis-1.1.13", "cis-1.1.14")
+	add("mode 600 root:root etc/kubernetes/scheduler.conf", "cis-1.1.15", "cis-1.1.16")
+	add("mode 600 root:root etc/kubernetes/controller-manager.conf", "cis-1.1.17", "cis-1.1.18")
 	add("mode 7777 root:root etc/kubernetes/pki", "cis-1.1.19", "cis-4.1.8")
 	add("mode 644 root:root etc/kubernetes/pki", "cis-1.1.20", "cis-4.1.7")
 	add("mode 600 root:root etc/kubernetes/pki", "cis-1.1.21")
@@ -183,7 +183,7 @@ func scriptClaims(p *posture.Posture) []generators.Claim {
 	for _, control := range []string{"cis-4.1.3", "cis-4.1.4"} {
 		claims = append(claims, generators.Claim{Control: control, Field: "var/lib/kube-proxy/kubeconfig.conf", Note: "kubeadm keeps kube-proxy's kubeconfig in the cluster, not in a file of the node; a file at the usual places is tightened."})
 	}
-	add("etc/kubernetes/kubelet.conf", "cis-4.1.5", "cis-4.1.6")
-	add("var/lib/kubelet/config.yaml", "cis-4.1.9", "cis-4.1.10")
+	add("mode 600 root:root etc/kubernetes/kubelet.conf", "cis-4.1.5", "cis-4.1.6")
+	add("mode 600 root:root var/lib/kubelet/config.yaml", "cis-4.1.9", "cis-4.1.10")
 	return claims
 }
