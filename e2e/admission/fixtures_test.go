@@ -191,19 +191,7 @@ func send(ctx context.Context, config *rest.Config, method, path string, query u
 		return answer{}, err
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return answer{}, err
-	}
-	a := answer{code: resp.StatusCode, warnings: resp.Header.Values("Warning")}
-	o := &unstructured.Unstructured{}
-	if json.Unmarshal(b, &o.Object) == nil {
-		a.object = o
-		a.message, _, _ = unstructured.NestedString(o.Object, "message")
-	} else {
-		a.message = string(b)
-	}
-	return a, nil
+	return read(resp)
 }
 
 // resources finds the resource of a kind.

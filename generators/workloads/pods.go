@@ -30,6 +30,9 @@ OBJECT.kind == 'CronJob' ? dyn(OBJECT).spec.jobTemplate.spec.template.spec :
 dyn(OBJECT).spec.template.spec`, "OBJECT", object)
 }
 
+// fromTemplate is the name of the condition that concerns templates only.
+const fromTemplate = "not-made-from-a-checked-template"
+
 // podConditions leave out what needs no check: an update that does not touch the pod spec, and the
 // ReplicaSets and Jobs of a Deployment or CronJob, whose template and pods are both checked.
 func podConditions() []admissionv1.MatchCondition {
@@ -39,7 +42,7 @@ func podConditions() []admissionv1.MatchCondition {
 			Expression: "request.operation != 'UPDATE' ||\n(" + podSpecOf("object") + ") !=\n(" + podSpecOf("oldObject") + ")",
 		},
 		{
-			Name: "not-made-from-a-checked-template",
+			Name: fromTemplate,
 			Expression: `!(object.kind in ['Job', 'ReplicaSet']) ||
 !object.metadata.?ownerReferences.orValue([]).exists(o,
   o.?controller.orValue(false) && o.kind in ['CronJob', 'Deployment'])`,
@@ -119,13 +122,13 @@ func podPolicies() []policy {
 			rules: always(podRule(pods,
 				"A pod in the host's namespaces is past every NetworkPolicy and can see or signal the node's "+
 					"own processes.",
-				nil,
+				[]admissionv1.Variable{lastingVariable},
 				hostNamespace("hostNetwork", "publish ports with a Service instead", "cis-5.2.5", "nsa-P5", "pss-hostNamespaces"),
 				hostNamespace("hostPID", "use shareProcessNamespace to see processes of the same pod", "cis-5.2.3", "nsa-P5", "pss-hostNamespaces"),
 				hostNamespace("hostIPC", "share an emptyDir volume of medium Memory between containers instead", "cis-5.2.4", "nsa-P5", "pss-hostNamespaces"),
 				validation{
 					expression: `!variables.podSpec.?securityContext.?windowsOptions.?hostProcess.orValue(false) &&
-!(variables.podSpec.containers + variables.podSpec.?initContainers.orValue([])).exists(c,
+!variables.containers.exists(c,
   c.?securityContext.?windowsOptions.?hostProcess.orValue(false))`,
 					message:  "HostProcess containers are not allowed: remove securityContext.windowsOptions.hostProcess.",
 					controls: []string{"cis-5.2.10", "pss-windowsHostProcess"},
@@ -328,7 +331,7 @@ variables.podSpec.?volumes.orValue([]).exists(v,
 						"follow a rotation. Files do.",
 					[]admissionv1.Variable{containersVariable,
 						{Name: "reading", Expression: `variables.containers.filter(c,
-  c.?env.orValue([]).exists(e, e.?valueFrom.?secretKeyRef.hasValue()) ||
+  c.?env.orValue([]).exists(e, has(e.valueFrom) && has(e.valueFrom.secretKeyRef)) ||
   c.?envFrom.orValue([]).exists(e, has(e.secretRef)))`}},
 					none("reading", "mount the secret as a volume instead of env[].valueFrom.secretKeyRef or envFrom[].secretRef",
 						"cis-5.4.1"))}

@@ -65,6 +65,9 @@ type validation struct {
 	controls []string
 }
 
+// enforceControl asks that policies refuse what breaks them.
+const enforceControl = "wl-31"
+
 // scope says in which namespaces a rule holds.
 type scope int
 
@@ -295,7 +298,11 @@ func (r rule) claims(control string, e posture.Enforcement) (onPolicy, onBinding
 		field := fmt.Sprintf("spec.validations[%d]", i)
 		onPolicy = append(onPolicy, generators.Claims(field, append([]string{control}, v.controls...)...)...)
 	}
-	return onPolicy, generators.Claims("spec", r.controls(control)...)
+	onBinding = generators.Claims("spec", r.controls(control)...)
+	if e == posture.Enforce {
+		onBinding = append(onBinding, generators.Claim{Control: enforceControl, Field: "spec.validationActions"})
+	}
+	return onPolicy, onBinding
 }
 
 // applied is a rule as the posture has it: with its waivers, and with what happens to a request that

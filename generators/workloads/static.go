@@ -42,7 +42,9 @@ func static(p *posture.Posture) []generators.Artifact {
 		}
 		for _, r := range pol.apply(p) {
 			// Templates are the business of the policy in the cluster, which tells the developer.
-			r.templates = nil
+			r.templates, r.conditions = nil, slices.DeleteFunc(r.conditions, func(c admissionv1.MatchCondition) bool {
+				return c.Name == fromTemplate
+			})
 			// The labels come with GitOps, long after kubeadm and the network plug-in have made pods.
 			names := slices.Concat(r.waived, p.NamespacesOf("addon"), p.NamespacesOf("system"))
 			names = slices.DeleteFunc(names, func(n string) bool { return slices.Contains(unusedNamespaces, n) })

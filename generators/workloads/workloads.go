@@ -55,12 +55,22 @@ func Names() []string {
 // undecided lists what stays out until the user says more, and what does not refuse yet.
 func undecided(p *posture.Posture) []generators.Decision {
 	var decisions []generators.Decision
-	if p.Workloads.Policies["allowed-registries"].Enabled && len(p.Images.Registries) == 0 {
-		decisions = append(decisions, generators.Decision{
-			Controls: []string{"wl-16", "nsa-S1"},
-			Line:     `images: registries: ["registry.internal/team"]`,
-			Enables:  "refuses images from any other registry",
-		})
+	for _, d := range []struct {
+		policy        string
+		decided       bool
+		line, enables string
+		controls      []string
+	}{
+		{"allowed-registries", len(p.Images.Registries) > 0, `images: registries: ["registry.internal/team"]`,
+			"refuses images from any other registry", []string{"wl-16", "nsa-S1"}},
+		{"digests", p.Images.RequireDigest, `images: requireDigest: true`,
+			"refuses images that are named by a tag alone", []string{"wl-17"}},
+		{"secrets-as-env", p.Secrets.ForbidEnv, `secrets: forbidEnv: true`,
+			"refuses secrets as environment variables; pods mount them as files", []string{"wl-26"}},
+	} {
+		if p.Workloads.Policies[d.policy].Enabled && !d.decided {
+			decisions = append(decisions, generators.Decision{Controls: d.controls, Line: d.line, Enables: d.enables})
+		}
 	}
 	// What follows the domain's enforcement waits for one line, the others for a line each.
 	waiting := generators.Decision{
@@ -90,7 +100,7 @@ func undecided(p *posture.Posture) []generators.Decision {
 		})
 	}
 	if len(waiting.Controls) > 0 {
-		waiting.Controls = unique(waiting.Controls)
+		waiting.Controls = unique(append(waiting.Controls, enforceControl))
 		decisions = append(decisions, waiting)
 	}
 	return append(decisions, single...)
