@@ -4,10 +4,11 @@ package main
 
 import (
 	"os"
+	"time"
 
 	"github.com/k8ssec/k8ssec/cmd/k8ssec/cli"
 )
 
 func main() {
-	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, time.Now))
 }

@@ -261,7 +261,12 @@ func (d *defaults) merge(profiles []*Profile, cluster *layer, l *loader) (*tree,
 			if k := n.child("kind").str(); kinds[k] != nil {
 				kind = k
 			}
-			merged.object[name] = merge(kinds[kind], n)
+			base := kinds[kind]
+			if kind != "tenant" && t.shipped[name] == nil {
+				// Held as a tenant, so it begins with a tenant's quota; see kindOf.
+				base = base.with(kinds["tenant"].child("quota"), "quota")
+			}
+			merged.object[name] = merge(base, n)
 		}
 		root = root.with(merged, "namespaces")
 	}

@@ -323,6 +323,8 @@ func FuzzEvaluate(f *testing.F) {
 		if len(source) > 4096 {
 			return
 		}
+		watchdog := time.AfterFunc(20*time.Second, func() { panic(fmt.Sprintf("no end on %q", source)) })
+		defer watchdog.Stop()
 		l := newLoader("")
 		file, err := parse("cluster.cue", source)
 		if err == nil && len(file.Decls) > 0 {

@@ -75,10 +75,14 @@ func documents(result *engine.Result, t *Tree) ([]File, error) {
 	return files, nil
 }
 
-// Short is a control's number without the catalogue's prefix.
+// Short is a control's number in its catalogue: the id without the catalogue's prefix, for the
+// catalogues that have one.
 func (a Answer) Short() string {
-	_, number, _ := strings.Cut(a.Control.ID, "-")
-	return number
+	prefix, number, _ := strings.Cut(a.Control.ID, "-")
+	if strings.HasPrefix(a.Control.Catalogue, prefix+"-") {
+		return number
+	}
+	return a.Control.ID
 }
 
 // Cell is a text made safe for a cell of a Markdown table.

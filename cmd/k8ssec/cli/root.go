@@ -30,8 +30,8 @@ const (
 	exitConflict = 3
 )
 
-// Main runs one command and returns its exit code.
-func Main(args []string, stdout, stderr io.Writer) int {
+// Main runs one command at the time that now tells and returns its exit code.
+func Main(args []string, stdout, stderr io.Writer, now func() time.Time) int {
 	// A run lives for milliseconds and allocates little: collecting garbage less often saves more
 	// time than it costs memory. The limit bounds it for clusters with thousands of namespaces.
 	debug.SetGCPercent(400)
@@ -39,7 +39,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app.App{
-		Now: time.Now, Stdout: stdout, Stderr: stderr, Version: version,
+		Now: now, Stdout: stdout, Stderr: stderr, Version: version,
 		Colour: colour(stdout), Generators: all.List(),
 	}
 	root := newRoot(a)
