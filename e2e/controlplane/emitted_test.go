@@ -25,39 +25,42 @@ import (
 	"github.com/k8ssec/k8ssec/e2e/controlplane"
 )
 
-// profile is what a shipped profile promises beyond what all of them do.
-type profile struct {
+// repository is one way to begin, with what it promises beyond what all of them do.
+type repository struct {
 	name string
 	args []string
 	// eventRateLimit is the admission plug-in.
 	eventRateLimit bool
+	// alwaysPull is another.
+	alwaysPull bool
 }
 
-var profiles = []profile{
-	{name: "baseline"},
-	{name: "restricted"},
-	{name: "cis", eventRateLimit: true},
-	{name: "cis-l2", eventRateLimit: true},
-	{name: "nsa"},
+var repositories = []repository{
+	{name: "baseline", args: []string{"--profile", "baseline"}},
+	{name: "restricted", args: []string{"--profile", "restricted"}},
+	{name: "cis", args: []string{"--profile", "cis"}, eventRateLimit: true, alwaysPull: true},
+	{name: "cis-l2", args: []string{"--profile", "cis-l2"}, eventRateLimit: true, alwaysPull: true},
+	{name: "nsa", args: []string{"--profile", "nsa"}},
+	{name: "kind", args: []string{"--profile", "cis", "--platform", "kind"}, eventRateLimit: true, alwaysPull: true},
 }
 
 // tenant is the example tenant of every new repository.
 const tenant = "team-a"
 
-// TestEmitted starts a control plane from each profile's repository, applies everything that the
-// profile emits, and asks the API server.
+// TestEmitted starts a control plane from each repository, applies everything that is in it, and asks
+// the API server.
 func TestEmitted(t *testing.T) {
-	for _, p := range profiles {
-		t.Run(p.name, func(t *testing.T) {
+	for _, r := range repositories {
+		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			check(t, p, controlplane.Init(t, append([]string{"--profile", p.name}, p.args...)...))
+			check(t, r)
 		})
 	}
 }
 
-func check(t *testing.T, p profile, repository string) {
+func check(t *testing.T, r repository) {
 	t.Helper()
-	c := controlplane.Start(t, repository)
+	c := controlplane.Start(t, controlplane.Init(t, r.args...))
 	c.ApplyCRDs(t)
 	// What kubeadm applies once the API server answers, as on a new cluster.
 	c.KubeadmPhase(t, "upload-config all")
@@ -92,7 +95,8 @@ func check(t *testing.T, p profile, repository string) {
 	t.Run("limits", func(t *testing.T) { limits(t, c) })
 	t.Run("node", func(t *testing.T) { nodeRestriction(t, c) })
 	t.Run("external IPs", func(t *testing.T) { externalIPs(t, c) })
-	t.Run("event rate", func(t *testing.T) { eventRate(t, c, p.eventRateLimit) })
+	t.Run("event rate", func(t *testing.T) { eventRate(t, c, r.eventRateLimit) })
+	t.Run("image pull", func(t *testing.T) { imagePull(t, c, r.alwaysPull) })
 }
 
 // settle waits until the controller manager has taken up the quotas, and makes the service account
@@ -483,6 +487,17 @@ func eventRate(t *testing.T, c *controlplane.ControlPlane, limited bool) {
 	}
 	if limited != (refused > 0) {
 		t.Errorf("%d of 400 events were refused; limited is %v", refused, limited)
+	}
+}
+
+// Nobody runs an image from a node's cache that they could not pull (CIS 1.2.11).
+func imagePull(t *testing.T, c *controlplane.ControlPlane, always bool) {
+	pod := restrictedPod("cached")
+	pod.Spec.Containers[0].ImagePullPolicy = corev1.PullIfNotPresent
+	made, err := createPod(t.Context(), c.Client(t), tenant, pod)
+	mustAccept(t, "a pod with a pull policy", err)
+	if err == nil && always != (made.Spec.Containers[0].ImagePullPolicy == corev1.PullAlways) {
+		t.Errorf("the pull policy became %s; always is %v", made.Spec.Containers[0].ImagePullPolicy, always)
 	}
 }
 
