@@ -254,7 +254,7 @@ func TestPolicies(t *testing.T) {
 func TestMinors(t *testing.T) {
 	for _, minor := range []string{"1.34", "1.35", "1.36"} {
 		t.Run(minor, func(t *testing.T) {
-			testFixtures(t, setUp(t, start(t, clusterFor(minor))), minor)
+			testFixtures(t, setUp(t, startServer(t, clusterFor(minor))), minor)
 		})
 	}
 }

@@ -27,3 +27,9 @@ func start(t *testing.T, clusterFile string) *controlplane.ControlPlane {
 	t.Helper()
 	return controlplane.Start(t, repository(t, clusterFile))
 }
+
+// startServer runs its API server alone: the older minors are built without more.
+func startServer(t *testing.T, clusterFile string) *controlplane.ControlPlane {
+	t.Helper()
+	return controlplane.StartServer(t, repository(t, clusterFile))
+}
