@@ -5,8 +5,10 @@ package profiles_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -478,18 +480,81 @@ func TestNoStrayFixtures(t *testing.T) {
 	}
 }
 
-// TestReadmes shows that each profile says whom it is for.
+var update = flag.Bool("update", false, "rewrite the tables of the profiles' READMEs")
+
+// The table of a README stands between these lines.
+const (
+	countsBegin = "<!-- counts: go test ./profiles -run TestReadmes -update -->\n"
+	countsEnd   = "<!-- end of counts -->\n"
+)
+
+// TestReadmes shows that each profile says whom it is for, with numbers that are true.
 func TestReadmes(t *testing.T) {
 	for _, profile := range engine.ShippedProfiles() {
-		text, err := os.ReadFile(filepath.Join(profile, "README.md"))
+		name := filepath.Join(profile, "README.md")
+		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Error(err)
 			continue
 		}
-		for _, section := range []string{"# " + profile + "\n", "## For whom", "## What it asks", "## What it does to a running cluster", "## What it does not cover", "## Extend it"} {
-			if !strings.Contains(string(text), section) {
-				t.Errorf("%s/README.md has no section %q", profile, section)
+		text := string(data)
+		for _, section := range []string{"# " + profile + "\n", "## For whom", "## What it asks", "## What it does to a running cluster", "## What it does not cover", "## How it relates to the others", "## Extend it"} {
+			if !strings.Contains(text, section) {
+				t.Errorf("%s has no section %q", name, section)
 			}
 		}
+		before, rest, ok := strings.Cut(text, countsBegin)
+		have, after, ok2 := strings.Cut(rest, countsEnd)
+		if !ok || !ok2 {
+			t.Errorf("%s has no table of counts", name)
+			continue
+		}
+		want := counts(t, profile)
+		if have == want {
+			continue
+		}
+		if !*update {
+			t.Errorf("%s: the table is not true any more (-update rewrites it); want\n%s", name, want)
+			continue
+		}
+		if err := os.WriteFile(name, []byte(before+countsBegin+want+countsEnd+after), 0o600); err != nil {
+			t.Error(err)
+		}
 	}
+}
+
+// counts is the table of one README.
+func counts(t *testing.T, profile string) string {
+	t.Helper()
+	r, err := evaluateOnce(fmt.Sprintf("profiles: [%q]\n", profile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type row struct{ known, inForce, own, automated int }
+	rows := map[string]row{}
+	for _, c := range r.Controls {
+		for _, key := range []string{c.Catalogue, "all"} {
+			n := rows[key]
+			n.known++
+			if c.InForce {
+				n.inForce++
+			}
+			if c.Profile == profile {
+				n.own++
+			}
+			if c.Automated {
+				n.automated++
+			}
+			rows[key] = n
+		}
+	}
+	var b strings.Builder
+	b.WriteString("\n| catalogue | controls | in force | defined here | automated |\n| --- | ---: | ---: | ---: | ---: |\n")
+	names := slices.Sorted(maps.Keys(rows))
+	names = append(slices.DeleteFunc(names, func(n string) bool { return n == "all" }), "all")
+	for _, name := range names {
+		n := rows[name]
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d |\n", name, n.known, n.inForce, n.own, n.automated)
+	}
+	return b.String() + "\n"
 }
