@@ -115,10 +115,11 @@ func newClaims(p *posture.Posture) claims {
 		}
 		restricted = append(restricted, c)
 	}
-	// The check procMount_restricted exists from policy version 1.35 on; before, procMount has no exception.
-	if p.Cluster.Minor() >= 35 {
-		restricted = append(restricted, generators.Claim{Control: "pss-procMount_restricted", Field: enforceLabel})
+	procMount := generators.Claim{Control: "pss-procMount_restricted", Field: enforceLabel}
+	if p.Cluster.Minor() < 35 {
+		procMount.Note = "Before 1.35 the check procMount has no exception for user namespaces, so it refuses these pods itself."
 	}
+	restricted = append(restricted, procMount)
 	keep, _ := generators.KeepAnnotation(p)
 	return claims{
 		byLevel: map[posture.PodSecurityLevel][]generators.Claim{

@@ -15,6 +15,7 @@ import (
 var (
 	denyControls     = []string{"net-1", "cis-5.3.2", "nsa-N5", "nsa-N6"}
 	metadataControls = []string{"net-2", "nsa-N9"}
+	flowControls     = []string{"net-3", "net-4"}
 	firewallControls = []string{"nsa-N1"}
 )
 
@@ -41,6 +42,9 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 		for _, id := range metadataControls {
 			claims = append(claims, generators.Claim{Control: id, Field: "spec.policyTypes[Egress]", Note: "No policy of this namespace opens the metadata addresses."})
 		}
+	}
+	for _, id := range flowControls {
+		claims = append(claims, generators.Claim{Control: id, Field: "spec.policyTypes", Note: "What no flow declares stays closed, and a flow that asks for more is refused before it is rendered."})
 	}
 	objects = append(objects, generators.Object{
 		Value:  deny,

@@ -43,15 +43,6 @@ func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
 // policies lists every policy that workloads.policies knows, pods first.
 func policies() []policy { return append(podPolicies(), guardPolicies()...) }
 
-// Names returns the names of all policies, in the order of their files.
-func Names() []string {
-	var names []string
-	for _, pol := range policies() {
-		names = append(names, pol.name)
-	}
-	return names
-}
-
 // undecided lists what stays out until the user says more, and what does not refuse yet.
 func undecided(p *posture.Posture) []generators.Decision {
 	var decisions []generators.Decision
@@ -71,6 +62,12 @@ func undecided(p *posture.Posture) []generators.Decision {
 		if p.Workloads.Policies[d.policy].Enabled && !d.decided {
 			decisions = append(decisions, generators.Decision{Controls: d.controls, Line: d.line, Enables: d.enables})
 		}
+	}
+	if p.Workloads.Static && p.Cluster.Minor() < staticMinor {
+		decisions = append(decisions, generators.Decision{
+			Controls: []string{staticControl}, Line: fmt.Sprintf(`cluster: kubernetes: "1.%d"`, staticMinor),
+			Enables: "policies from files on the control plane nodes, out of reach of every API request; the API server reads them from that version on",
+		})
 	}
 	// What follows the domain's enforcement waits for one line, the others for a line each.
 	waiting := generators.Decision{
