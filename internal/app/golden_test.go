@@ -169,3 +169,30 @@ func compareArchives(t *testing.T, want, got *txtar.Archive) {
 		t.Errorf("%s is gone; make update, then read the diff", name)
 	}
 }
+
+// TestKindConfig holds that the kind-config.yaml at the root of this project is what the cis
+// profile emits for kind.
+func TestKindConfig(t *testing.T) {
+	source, err := clusterFile(Values{Profiles: []string{"cis"}, Name: "cluster", Platform: "kind", Kubernetes: "1.37", CNI: "cilium"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tree := renderAll(t, source)
+	i := slices.IndexFunc(tree.Files, func(f render.File) bool { return f.Path == "bootstrap/kind-config.yaml" })
+	if i < 0 {
+		t.Fatal("no kind config is emitted")
+	}
+	const name = "../../kind-config.yaml"
+	if *update {
+		if err := os.WriteFile(name, tree.Files[i].Data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(want, tree.Files[i].Data) {
+		t.Errorf("kind-config.yaml differs at line %d; make update, then read the diff", firstDifferentLine(want, tree.Files[i].Data))
+	}
+}
