@@ -480,6 +480,57 @@ func TestNoStrayFixtures(t *testing.T) {
 	}
 }
 
+// TestReadmeExamples shows that what the README of cis tells people to write works: the waiver, and
+// the profile of their own.
+func TestReadmeExamples(t *testing.T) {
+	data, err := os.ReadFile("cis/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(begin string) string {
+		_, rest, ok := strings.Cut(string(data), begin)
+		text, _, ok2 := strings.Cut(rest, "\n```\n")
+		if !ok || !ok2 {
+			t.Fatalf("cis/README.md has no block after %q", begin)
+		}
+		return text
+	}
+	r, err := evaluate("profiles: [\"cis\"]\n" + block("\n```cue cluster\n"))
+	if err != nil {
+		t.Fatalf("the waiver: %v", err)
+	}
+	if len(r.Posture.Waivers) != 1 || r.Posture.Images.AlwaysPull {
+		t.Errorf("the waiver lifts nothing: %+v", r.Posture.Waivers)
+	}
+
+	dir := t.TempDir()
+	acme := filepath.Join(dir, "profiles", "acme")
+	if err := os.MkdirAll(acme, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(acme, "profile.cue"), []byte(block("\n```cue\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	own := func(line string) (*engine.Result, error) {
+		return engine.Evaluate(t.Context(), engine.Options{
+			Name: "cluster.cue", Source: []byte("profiles: [\"./profiles/acme\"]\n" + line), Dir: dir, Now: now,
+		})
+	}
+	if r, err = own(""); err != nil {
+		t.Fatalf("the profile acme: %v", err)
+	}
+	if r.Posture.Logging.Audit.MaxAgeDays != 90 {
+		t.Errorf("the default of acme does not hold: %d", r.Posture.Logging.Audit.MaxAgeDays)
+	}
+	var found diag.List
+	if _, err = own("logging: audit: maxAgeDays: 60\n"); !errors.As(err, &found) || found[0].Control != "acme-1" {
+		t.Errorf("the control of acme does not hold: %v", err)
+	}
+	if _, err = own("apiserver: profiling: true\n"); !errors.As(err, &found) || found[0].Control != "cis-1.2.15" {
+		t.Errorf("acme does not keep the controls of cis: %v", err)
+	}
+}
+
 var update = flag.Bool("update", false, "rewrite the tables of the profiles' READMEs")
 
 // The table of a README stands between these lines.
