@@ -18,6 +18,7 @@ func TestAccepted(t *testing.T) {
 	for _, minor := range minors {
 		for _, profile := range []string{"baseline", "cis-l2", "nsa"} {
 			t.Run(minor+" "+profile, func(t *testing.T) {
+				t.Parallel()
 				c := controlplane.StartServer(t, controlplane.Init(t, "--profile", profile, "--kubernetes", minor))
 				version, err := c.Client(t).Discovery().ServerVersion()
 				if err != nil {
