@@ -95,7 +95,7 @@ func anonymousPaths(p *posture.Posture) []string {
 // would be lost if the list left it out.
 func admissionPlugins(p *posture.Posture) []string {
 	plugins := append([]string{"NodeRestriction"}, p.APIServer.AdmissionPlugins...)
-	if p.Images.AlwaysPull {
+	if p.Images.AlwaysPull || pullsForCredentials(p) {
 		plugins = append(plugins, "AlwaysPullImages")
 	}
 	if p.APIServer.EventRateLimit.Enabled {
@@ -103,6 +103,12 @@ func admissionPlugins(p *posture.Posture) []string {
 	}
 	slices.Sort(plugins)
 	return slices.Compact(plugins)
+}
+
+// pullsForCredentials says that AlwaysPullImages stands in for a check that the kubelet makes itself
+// from 1.35 on (KEP-2535): before, only a pull proves that a pod may use an image.
+func pullsForCredentials(p *posture.Posture) bool {
+	return p.Cluster.Minor() < 35 && p.Kubelet.ImagePullCredentials != "NeverVerify"
 }
 
 // hasPlugin says whether an admission plug-in is enabled.

@@ -54,6 +54,8 @@ func clusterClaims(p *posture.Posture) []generators.Claim {
 	api("cis-1.2.10", "enable-admission-plugins", "AlwaysAdmit is not among them.")
 	if hasPlugin(p, "AlwaysPullImages") {
 		api("cis-1.2.11", "enable-admission-plugins", "")
+	} else if p.Kubelet.ImagePullCredentials != "NeverVerify" {
+		kubelet("cis-1.2.11", "imagePullCredentialsVerificationPolicy", "The kubelet lets a pod use a cached private image only with credentials that could pull it, so no pod has to wait for the registry.")
 	}
 	const on = "On by default; only disable-admission-plugins could switch it off, and it is not set."
 	api("cis-1.2.12", "disable-admission-plugins", on)

@@ -342,8 +342,6 @@ func TestRotation(t *testing.T) {
 	}
 	n.kubeadmInit()
 	n.script(0)
-	// The names are made of the second: give the first key an older one.
-	n.put(keyFile, regexp.MustCompile(`key-\d{14}`).ReplaceAllString(n.read(keyFile), "key-20200102030405"), 0o600)
 	keys = keep()
 	old := keys[0]
 
@@ -358,6 +356,10 @@ func TestRotation(t *testing.T) {
 		t.Fatal("the new key writes before anybody else can read it")
 	}
 	newest := keep()[1]
+	// At once, in the same second as the first key.
+	if names := regexp.MustCompile(`key-\d{14}`).FindAllString(n.read(keyFile), -1); names[0] >= names[1] {
+		t.Fatalf("the names %v do not tell which key is newer", names)
+	}
 	step(0, "add")
 	step(1, "drop") // the newest does not write yet
 	if got := keep(); len(got) != 2 {
