@@ -21,6 +21,7 @@ type page struct {
 	Static      bool
 	StaticDir   string
 	NodeDir     string
+	AuditLog    string
 }
 
 // row is one policy in a table.
@@ -42,6 +43,7 @@ func documentation(p *posture.Posture) (generators.Artifact, error) {
 		Static:      p.Workloads.Static && p.Cluster.Minor() >= staticMinor,
 		StaticDir:   staticDir,
 		NodeDir:     staticFolder,
+		AuditLog:    p.Logging.Audit.Path,
 	}
 	if names := p.NamespacesOf("tenant"); len(names) > 0 {
 		data.Namespace = names[0]

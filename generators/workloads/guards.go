@@ -33,9 +33,14 @@ func inGroups(groups ...string) string {
 	return "request.userInfo.?groups.orValue([]).exists(g, g in " + list(groups) + ")"
 }
 
-// emergencyOrGit adds who applies the reviewed repository, and whoever restores what it applied.
+// emergencyOrGit adds who applies the reviewed repository, who restores what it applied, and
+// Calico's operator, which makes the network plug-in's namespace and roles.
 func emergencyOrGit(p *posture.Posture, more ...string) string {
-	expression := emergency(p) + " ||\nrequest.userInfo.?username.orValue('') in " + list(append(gitOps(p), more...))
+	accounts := append(gitOps(p), more...)
+	if p.Cluster.CNI == "calico" {
+		accounts = append(accounts, "system:serviceaccount:tigera-operator:tigera-operator")
+	}
+	expression := emergency(p) + " ||\nrequest.userInfo.?username.orValue('') in " + list(accounts)
 	if p.Backup.Install != posture.InstallOff {
 		expression += " ||\n" + inGroups("system:serviceaccounts:velero")
 	}
@@ -372,7 +377,7 @@ object.?subjects.orValue([]) != oldObject.?subjects.orValue([])`,
 // by port-forward, so platform admins may do that; forwarding to a pod of the system would reach the
 // node's own loopback, where etcd and the kubelet listen.
 func execGuard(p *posture.Posture) rule {
-	system := append(p.NamespacesOf("system"), metav1.NamespaceSystem)
+	system := append(p.NamespacesOf("system"), systemNames(p)...)
 	slices.Sort(system)
 	admins := make([]string, len(p.Access.PlatformAdmins))
 	for i, g := range p.Access.PlatformAdmins {

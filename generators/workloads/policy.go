@@ -163,11 +163,14 @@ func (r rule) lift(p *posture.Posture, control string) (lifted rule, namespaces 
 }
 
 // systemNames are namespaces that are left out by name. kube-system is: whoever removes its label
-// must not stop the control plane. So are those that the posture exempts from Pod Security, and
-// where kind provisions volumes, by pods that mount the node's disk; no file of the repository
-// labels that one.
+// must not stop the control plane. So are those that no file of the repository labels: Calico's,
+// without which there is no network for GitOps to work over, and where kind provisions volumes, by
+// pods that mount the node's disk.
 func systemNames(p *posture.Posture) []string {
-	names := append([]string{metav1.NamespaceSystem}, p.APIServer.ExemptNamespaces...)
+	names := []string{metav1.NamespaceSystem}
+	if p.Cluster.CNI == "calico" {
+		names = append(names, "calico-apiserver", "calico-system", "tigera-operator")
+	}
 	if p.Cluster.Platform == "kind" {
 		names = append(names, "local-path-storage")
 	}

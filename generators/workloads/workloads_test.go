@@ -175,8 +175,7 @@ func TestEveryPolicyIsBound(t *testing.T) {
 // add-ons run, whether or not their labels are there yet, and that each holds everywhere else.
 func TestNoLockOut(t *testing.T) {
 	for _, platform := range []string{"kubeadm", "kind"} {
-		e := emit(t, everything+`cluster: platform: "`+platform+`"
-apiserver: exemptNamespaces: ["calico-system"]
+		e := emit(t, everything+`cluster: {platform: "`+platform+`", cni: "calico"}
 `)
 		for name, p := range e.policies {
 			onPods := slices.ContainsFunc(p.Spec.MatchConstraints.ResourceRules, func(r admissionv1.NamedRuleWithOperations) bool {
