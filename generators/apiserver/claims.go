@@ -54,8 +54,6 @@ func clusterClaims(p *posture.Posture) []generators.Claim {
 	api("cis-1.2.10", "enable-admission-plugins", "AlwaysAdmit is not among them.")
 	if hasPlugin(p, "AlwaysPullImages") {
 		api("cis-1.2.11", "enable-admission-plugins", "")
-	} else if p.Kubelet.ImagePullCredentials != "NeverVerify" {
-		kubelet("cis-1.2.11", "imagePullCredentialsVerificationPolicy", "The kubelet lets a pod use a cached private image only with credentials that could pull it, so no pod has to wait for the registry.")
 	}
 	const on = "On by default; only disable-admission-plugins could switch it off, and it is not set."
 	api("cis-1.2.12", "disable-admission-plugins", on)
@@ -181,6 +179,12 @@ func kubeletClaims(p *posture.Posture) []generators.Claim {
 		}
 	}
 	add(p.Kubelet.EventRecordQPS > 0, "eventRecordQPS", "cis-4.2.8")
+	if p.Cluster.Minor() >= 35 && p.Kubelet.ImagePullCredentials != "NeverVerify" {
+		claims = append(claims, generators.Claim{
+			Control: "cis-1.2.11", Field: "imagePullCredentialsVerificationPolicy",
+			Note: "The kubelet lets a pod use a cached private image only with credentials that could pull it, so no pod has to wait for the registry.",
+		})
+	}
 	add(p.Kubelet.ServerTLSBootstrap, "serverTLSBootstrap", "cis-4.2.9")
 	add(strongSuites(p), "tlsCipherSuites", "cis-4.2.12", "enc-2")
 	add(p.Kubelet.PodPidsLimit > 0, "podPidsLimit", "cis-4.2.13")
