@@ -185,7 +185,7 @@ func breakGlass(p *posture.Posture) generators.Artifact {
 				Subjects:   groups(p, []string{p.Access.BreakGlass.Group}),
 			},
 			Why:    "Everything, for the people of one group, until the binding is deleted.",
-			Claims: append(generators.Claims("", "cis-5.1.1"), generators.Claims("subjects", "access-3")...),
+			Claims: generators.Claims("", "cis-5.1.1"),
 		}},
 	}
 }
