@@ -499,7 +499,7 @@ func TestReadmeExamples(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the waiver: %v", err)
 	}
-	if len(r.Posture.Waivers) != 1 || r.Posture.Images.AlwaysPull {
+	if len(r.Posture.Waivers) != 1 || r.Posture.Kubelet.ImagePullCredentials != "NeverVerify" {
 		t.Errorf("the waiver lifts nothing: %+v", r.Posture.Waivers)
 	}
 
