@@ -282,7 +282,7 @@ func syntaxError(data []byte) *Error {
 			e.Message = "a tab cannot indent YAML; use spaces"
 			return e
 		}
-		e.Message = "not valid YAML: a value that begins with @, % or ` needs quotes"
+		e.Message = "not valid YAML: a value that begins with @, %, | or ` needs quotes here"
 	case strings.Contains(message, "mapping values are not allowed"):
 		e.Message = "not valid YAML: a key is not allowed here; is the indentation right, or does a value with \": \" in it need quotes?"
 	case strings.Contains(message, "did not find expected key"):

@@ -108,8 +108,8 @@ func (v *validator) object(n *yaml.Node, embedded bool) {
 	}
 	apiVersion, kind := child(n, "apiVersion"), child(n, "kind")
 	if apiVersion == nil || kind == nil {
-		if embedded {
-			return
+		if embedded || v.patch {
+			return // such a patch says elsewhere what it is for
 		}
 		missing := "apiVersion and kind are"
 		switch {

@@ -54,7 +54,7 @@ func addCRD(b *schema.Bundle, module, version, file string) error {
 		shut(s)
 		s.Properties["apiVersion"] = &schema.Schema{Type: "string"}
 		s.Properties["kind"] = &schema.Schema{Type: "string"}
-		s.Properties["metadata"] = &schema.Schema{Ref: objectMeta}
+		s.Properties["metadata"] = &schema.Schema{Ref: metaV1 + "ObjectMeta"}
 		name := c.Spec.Group + "." + v.Name + "." + c.Spec.Names.Kind
 		definition, err := json.Marshal(s)
 		if err != nil {

@@ -23,8 +23,7 @@ var minors = []struct{ minor, patch string }{
 	{"34", "4"}, {"35", "4"}, {"36", "3"}, {"37", "2"},
 }
 
-// crds are CustomResourceDefinitions: the module, the version, the file in it. Kinds that are not
-// in kinds are left out; empty means all.
+// crds are CustomResourceDefinitions: the module, the version, the file in it.
 var crds = []struct{ module, version, file string }{
 	{"github.com/cilium/cilium", "v1.20.2", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml"},
 	{"github.com/cilium/cilium", "v1.20.2", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumclusterwidenetworkpolicies.yaml"},
@@ -61,7 +60,7 @@ var files = []struct {
 
 func main() {
 	log.SetFlags(0)
-	if err := run(filepath.Join("data")); err != nil {
+	if err := run("data"); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -70,9 +69,9 @@ func run(out string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
-	var newest *schema.Bundle
+	newest := newBundle()
 	for _, m := range minors {
-		kubernetes := &schema.Bundle{Kinds: map[string]schema.Kind{}, Definitions: map[string]json.RawMessage{}}
+		kubernetes := newBundle()
 		if err := addSwagger(kubernetes, "v1."+m.minor+"."+m.patch); err != nil {
 			return fmt.Errorf("kubernetes 1.%s: %w", m.minor, err)
 		}
@@ -81,7 +80,7 @@ func run(out string) error {
 		}
 		newest = kubernetes
 
-		config := &schema.Bundle{Kinds: map[string]schema.Kind{}, Definitions: map[string]json.RawMessage{}}
+		config := newBundle()
 		g := newGoTypes(config)
 		for _, f := range files {
 			version := f.version
@@ -108,9 +107,9 @@ func run(out string) error {
 			return err
 		}
 	}
-	custom := &schema.Bundle{Kinds: map[string]schema.Kind{}, Definitions: map[string]json.RawMessage{}}
-	for _, name := range []string{objectMeta, "io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference", "io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry", "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1", "io.k8s.apimachinery.pkg.apis.meta.v1.Time"} {
-		custom.Definitions[name] = newest.Definitions[name]
+	custom := newBundle()
+	for _, name := range []string{"ObjectMeta", "OwnerReference", "ManagedFieldsEntry", "FieldsV1", "Time"} {
+		custom.Definitions[metaV1+name] = newest.Definitions[metaV1+name]
 	}
 	for _, c := range crds {
 		if err := addCRD(custom, c.module, c.version, c.file); err != nil {
@@ -118,6 +117,10 @@ func run(out string) error {
 		}
 	}
 	return write(filepath.Join(out, "custom.json.gz"), custom)
+}
+
+func newBundle() *schema.Bundle {
+	return &schema.Bundle{Kinds: map[string]schema.Kind{}, Definitions: map[string]json.RawMessage{}}
 }
 
 // write compresses a bundle, the same bytes for the same bundle.

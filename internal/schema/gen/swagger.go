@@ -10,7 +10,8 @@ import (
 	"github.com/k8ssec/k8ssec/internal/schema"
 )
 
-const objectMeta = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+// metaV1 begins the names of the definitions that every object shares.
+const metaV1 = "io.k8s.apimachinery.pkg.apis.meta.v1."
 
 // swagger is the part of Kubernetes' OpenAPI v2 document that we read.
 type swagger struct {
