@@ -1,13 +1,11 @@
 package admission_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -248,20 +246,7 @@ func runtimeCopy(m map[string]any) map[string]any {
 
 // testDocumentedPod shows that the pod in docs/workloads.md, which developers start from, passes.
 func testDocumentedPod(t *testing.T, k *cluster) {
-	b, err := os.ReadFile(filepath.Join(k.Repository, "docs/workloads.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := bytes.Cut(b, []byte("```yaml\n"))
-	text, _, ends := bytes.Cut(rest, []byte("```"))
-	if !ok || !ends {
-		t.Fatal("docs/workloads.md has no pod")
-	}
-	docs, err := documents(text)
-	if err != nil || len(docs) != 1 {
-		t.Fatalf("%d documents: %v", len(docs), err)
-	}
-	o := docs[0]
+	o := documentedPod(t, k.Repository)
 	// Under Pod Security at the strictest level as well.
 	k.create(t, object("v1", "Namespace", "", "strict", map[string]any{"metadata": map[string]any{"labels": map[string]any{
 		"k8ssec.dev/kind": "tenant", "pod-security.kubernetes.io/enforce": "restricted",

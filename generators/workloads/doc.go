@@ -36,5 +36,6 @@
 // policy checks nothing else, takes the namespace out of the binding; a second binding keeps
 // recording there what the policy would refuse, so that a waiver nobody needs any more can be seen
 // in the audit log. Where a policy serves several controls, a waiver of one of them lifts that
-// validation alone.
+// validation alone. For the whole cluster a waiver allows another setting of the policy in the
+// posture; without one the policy only records.
 package workloads

@@ -59,7 +59,9 @@ func documentation(p *posture.Posture) (generators.Artifact, error) {
 		rules := pol.rules(p)
 		controls := []string{pol.control}
 		for _, rule := range rules {
-			controls = append(controls, rule.controls(pol.control)...)
+			for _, v := range rule.validations {
+				controls = append(controls, v.liftedBy()...)
+			}
 		}
 		r.Controls = strings.Join(unique(controls), ", ")
 		if !p.Workloads.Policies[pol.name].Enabled {

@@ -61,8 +61,17 @@ type validation struct {
 	// detail is the message as a CEL expression, which can name the container and the value.
 	detail string
 	reason metav1.StatusReason
-	// controls are served by the expression. A waiver of one of them lifts it.
+	// controls are served by the expression.
 	controls []string
+}
+
+// broad are controls that several policies serve, each a part. A waiver of one of them says nothing
+// about which part is meant, so it lifts none: the waiver has to name the narrower control.
+var broad = []string{"cis-5.2.1", "cis-5.6.3", "nsa-P5", "nsa-P6", "nsa-P8", "nsa-S1"}
+
+// liftedBy are the controls whose waiver lifts the validation.
+func (v validation) liftedBy() []string {
+	return slices.DeleteFunc(slices.Clone(v.controls), func(c string) bool { return slices.Contains(broad, c) })
 }
 
 // enforceControl asks that policies refuse what breaks them.
@@ -143,13 +152,13 @@ func waived(p *posture.Posture, controls ...string) (namespaces []string, all bo
 // nothing left to check.
 func (r rule) lift(p *posture.Posture, control string) (lifted rule, namespaces []string, all bool) {
 	if len(r.validations) == 1 {
-		namespaces, all = waived(p, append([]string{control}, r.validations[0].controls...)...)
+		namespaces, all = waived(p, append([]string{control}, r.validations[0].liftedBy()...)...)
 		return r, namespaces, all
 	}
 	namespaces, all = waived(p, control)
 	var kept []validation
 	for _, v := range r.validations {
-		in, all := waived(p, v.controls...)
+		in, all := waived(p, v.liftedBy()...)
 		if all {
 			continue
 		}

@@ -335,6 +335,14 @@ waivers: "w": {
 			t.Error("the waiver does not reach the policy that checks nothing else")
 		}
 	})
+	t.Run("of a broad control", func(t *testing.T) {
+		e := emit(t, strings.Replace(everything, `["restricted"]`, `["cis-l2"]`, 1)+waive("cis-5.6.3", here))
+		for _, binding := range []string{"k8ssec-seccomp", "k8ssec-read-only-root", "k8ssec-run-as-non-root", "k8ssec-capabilities"} {
+			if !e.selects(t, binding, "team-w", tenant) {
+				t.Errorf("the waiver lifts %s, which it does not name", binding)
+			}
+		}
+	})
 	t.Run("of one of several controls", func(t *testing.T) {
 		e := emit(t, strings.Replace(everything, `["restricted"]`, `["cis"]`, 1)+waive("cis-5.2.5", here))
 		if !e.selects(t, "k8ssec-host-namespaces", "team-w", tenant) {
