@@ -388,6 +388,24 @@ func TestRotation(t *testing.T) {
 		t.Error("identity is left")
 	}
 
+	// The posture asks for more than the file has: nothing that is there is lost, and what is in plain
+	// text can be read until drop.
+	one := newNode(t, `profiles: ["cis"], encryption: resources: ["secrets"]`)
+	one.kubeadmInit()
+	one.script(0)
+	n.put(keyFile, one.read(keyFile), 0o600)
+	if found := n.script(2, "--check"); !strings.Contains(found, "does not encrypt configmaps") {
+		t.Errorf("--check does not see what is not encrypted: %s", found)
+	}
+	step(0, "extend")
+	step(0, "extend")
+	extended := n.read(keyFile)
+	if !strings.Contains(extended, "  - \"secrets\"\n  - \"configmaps\"\n  providers:\n") || !strings.HasSuffix(extended, "=\n  - identity: {}\n") {
+		t.Errorf("extend makes %s", keyLine.ReplaceAllString(extended, "        secret: ..."))
+	}
+	step(0, "drop")
+	n.script(0, "--check")
+
 	// A file that somebody wrote by hand is not edited by line.
 	n.put(keyFile, "resources:\n- providers: [{secretbox: {keys: [{name: a, secret: b}]}}]\n", 0o600)
 	for _, s := range []string{"add", "promote", "drop"} {

@@ -83,11 +83,15 @@ func rotateScript(p *posture.Posture) (generators.Artifact, error) {
 	text, err := generators.Text("encryption/k8ssec-rotate-key.sh.tmpl", struct {
 		File             string
 		RotationDays     int
+		Resources        []string
 		Named, Groups    []string
+		Plain            []string
 		StorageMigration bool
 	}{
 		File:             strings.TrimPrefix(path.Join(generators.NodeKeyDir, "encryption.yaml"), "/"),
 		RotationDays:     p.Encryption.KeyRotationDays,
+		Resources:        p.Encryption.Resources,
+		Plain:            plain(p.Encryption.Resources),
 		Named:            named,
 		Groups:           groups,
 		StorageMigration: storageMigration(p),
@@ -98,6 +102,18 @@ func rotateScript(p *posture.Posture) (generators.Artifact, error) {
 		Executable: true,
 		Text:       text,
 	}, err
+}
+
+// plain are the kinds that the script looks for in plain text: where etcd keeps others depends on their
+// group.
+func plain(resources []string) []string {
+	var kinds []string
+	for _, kind := range []string{"secrets", "configmaps"} {
+		if slices.Contains(resources, kind) || slices.Contains(resources, "*.") || slices.Contains(resources, "*.*") {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
 }
 
 // split divides what is encrypted into single resources and, for wildcards, the options with which
@@ -127,11 +143,11 @@ func encryptionPage(p *posture.Posture) (generators.Artifact, error) {
 	text, err := generators.Text("encryption/encryption.md.tmpl", struct {
 		*posture.Posture
 		KeyDir, KeyFile  string
-		StorageMigration            bool
-		LocalKey                    bool
-		Everything                  bool
-		Resources                   string
-		Named                       []string
+		StorageMigration bool
+		LocalKey         bool
+		Everything       bool
+		Resources        string
+		Named            []string
 	}{
 		Posture:          p,
 		KeyDir:           generators.NodeKeyDir,
