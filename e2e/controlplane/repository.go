@@ -38,6 +38,20 @@ func Init(t testing.TB, args ...string) string {
 	return dir
 }
 
+// Generate runs `k8ssec generate` on a cluster file and returns the repository.
+func Generate(t testing.TB, cluster string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "prod")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cluster.cue"), []byte(cluster), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, exec.Command(K8ssec(t), "generate", dir))
+	return dir
+}
+
 // kubernetesOf returns the folder of the binaries of the minor that a repository is for.
 func kubernetesOf(t testing.TB, repository string) string {
 	t.Helper()
