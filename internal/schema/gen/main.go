@@ -33,30 +33,52 @@ var crds = []struct{ module, version, file string }{
 	{"github.com/argoproj/argo-cd/v3", "v3.5.7", "manifests/crds/appproject-crd.yaml"},
 }
 
-// files are the kinds that components and tools read from files. A version of "minor" is the
-// module's release that goes with the Kubernetes minor.
+// files are the kinds that components and tools read from files, all that each group registers. A
+// version of "minor" is the module's release that goes with the Kubernetes minor; from is the first
+// minor that has them. Kind=Type is for a kind whose Go type has another name.
 var files = []struct {
 	apiVersion string
-	kinds      []string
+	kinds      string
 	module     string
 	version    string
 	dir        string
+	from       string
 }{
-	{"kubeadm.k8s.io/v1beta4", []string{"ClusterConfiguration", "InitConfiguration", "JoinConfiguration", "ResetConfiguration", "UpgradeConfiguration"}, "k8s.io/kubernetes", "minor", "cmd/kubeadm/app/apis/kubeadm/v1beta4"},
-	{"kubelet.config.k8s.io/v1beta1", []string{"KubeletConfiguration"}, "k8s.io/kubelet", "minor", "config/v1beta1"},
-	{"kubelet.config.k8s.io/v1", []string{"CredentialProviderConfig"}, "k8s.io/kubelet", "minor", "config/v1"},
-	{"kubeproxy.config.k8s.io/v1alpha1", []string{"KubeProxyConfiguration"}, "k8s.io/kube-proxy", "minor", "config/v1alpha1"},
-	{"kubescheduler.config.k8s.io/v1", []string{"KubeSchedulerConfiguration"}, "k8s.io/kube-scheduler", "minor", "config/v1"},
-	{"apiserver.config.k8s.io/v1", []string{"AdmissionConfiguration", "AuthenticationConfiguration", "AuthorizationConfiguration", "EncryptionConfiguration", "TracingConfiguration"}, "k8s.io/apiserver", "minor", "pkg/apis/apiserver/v1"},
-	{"apiserver.k8s.io/v1beta1", []string{"EgressSelectorConfiguration"}, "k8s.io/apiserver", "minor", "pkg/apis/apiserver/v1beta1"},
-	{"audit.k8s.io/v1", []string{"Policy"}, "k8s.io/apiserver", "minor", "pkg/apis/audit/v1"},
-	{"pod-security.admission.config.k8s.io/v1", []string{"PodSecurityConfiguration"}, "k8s.io/pod-security-admission", "minor", "admission/api/v1"},
-	{"eventratelimit.admission.k8s.io/v1alpha1", []string{"Configuration"}, "k8s.io/kubernetes", "minor", "plugin/pkg/admission/eventratelimit/apis/eventratelimit/v1alpha1"},
-	{"v1", []string{"Config"}, "k8s.io/client-go", "minor", "tools/clientcmd/api/v1"},
-	{"kind.x-k8s.io/v1alpha4", []string{"Cluster"}, "sigs.k8s.io/kind", "v0.33.0", "pkg/apis/config/v1alpha4"},
-	{"kustomize.config.k8s.io/v1beta1", []string{"Kustomization"}, "sigs.k8s.io/kustomize/api", "v0.21.1", "types"},
-	{"kustomize.config.k8s.io/v1alpha1", []string{"Component=Kustomization"}, "sigs.k8s.io/kustomize/api", "v0.21.1", "types"},
+	{"kubeadm.k8s.io/v1beta4", kubeadmKinds, "k8s.io/kubernetes", "minor", "cmd/kubeadm/app/apis/kubeadm/v1beta4", ""},
+	{"kubeadm.k8s.io/v1", kubeadmKinds, "k8s.io/kubernetes", "minor", "cmd/kubeadm/app/apis/kubeadm/v1", "37"},
+	{"kubelet.config.k8s.io/v1beta1", "KubeletConfiguration CredentialProviderConfig", "k8s.io/kubelet", "minor", "config/v1beta1", ""},
+	{"kubelet.config.k8s.io/v1", "CredentialProviderConfig", "k8s.io/kubelet", "minor", "config/v1", ""},
+	{"kubeproxy.config.k8s.io/v1alpha1", "KubeProxyConfiguration", "k8s.io/kube-proxy", "minor", "config/v1alpha1", ""},
+	{
+		"kubescheduler.config.k8s.io/v1",
+		"KubeSchedulerConfiguration DefaultPreemptionArgs InterPodAffinityArgs NodeResourcesBalancedAllocationArgs NodeResourcesFitArgs " +
+			"PodTopologySpreadArgs VolumeBindingArgs NodeAffinityArgs DynamicResourcesArgs",
+		"k8s.io/kube-scheduler", "minor", "config/v1", "",
+	},
+	{
+		"apiserver.config.k8s.io/v1",
+		"AdmissionConfiguration AuthenticationConfiguration AuthorizationConfiguration EncryptionConfiguration TracingConfiguration",
+		"k8s.io/apiserver", "minor", "pkg/apis/apiserver/v1", "",
+	},
+	{"apiserver.config.k8s.io/v1", "WebhookAdmissionConfiguration=WebhookAdmission", "k8s.io/apiserver", "minor", "pkg/admission/plugin/webhook/config/apis/webhookadmission/v1", ""},
+	{
+		"apiserver.config.k8s.io/v1", "ValidatingAdmissionPolicyConfiguration MutatingAdmissionPolicyConfiguration",
+		"k8s.io/apiserver", "minor", "pkg/admission/plugin/policy/config/apis/policyconfig/v1", "36",
+	},
+	{"apiserver.config.k8s.io/v1", "ResourceQuotaConfiguration=Configuration", "k8s.io/apiserver", "minor", "pkg/admission/plugin/resourcequota/apis/resourcequota/v1", ""},
+	{"apiserver.config.k8s.io/v1beta1", "AuthenticationConfiguration AuthorizationConfiguration TracingConfiguration", "k8s.io/apiserver", "minor", "pkg/apis/apiserver/v1beta1", ""},
+	{"apiserver.k8s.io/v1beta1", "EgressSelectorConfiguration", "k8s.io/apiserver", "minor", "pkg/apis/apiserver/v1beta1", ""},
+	{"audit.k8s.io/v1", "Policy", "k8s.io/apiserver", "minor", "pkg/apis/audit/v1", ""},
+	{"pod-security.admission.config.k8s.io/v1", "PodSecurityConfiguration", "k8s.io/pod-security-admission", "minor", "admission/api/v1", ""},
+	{"eventratelimit.admission.k8s.io/v1alpha1", "Configuration", "k8s.io/kubernetes", "minor", "plugin/pkg/admission/eventratelimit/apis/eventratelimit/v1alpha1", ""},
+	{"podtolerationrestriction.admission.k8s.io/v1alpha1", "Configuration", "k8s.io/kubernetes", "minor", "plugin/pkg/admission/podtolerationrestriction/apis/podtolerationrestriction/v1alpha1", ""},
+	{"v1", "Config", "k8s.io/client-go", "minor", "tools/clientcmd/api/v1", ""},
+	{"kind.x-k8s.io/v1alpha4", "Cluster", "sigs.k8s.io/kind", "v0.33.0", "pkg/apis/config/v1alpha4", ""},
+	{"kustomize.config.k8s.io/v1beta1", "Kustomization", "sigs.k8s.io/kustomize/api", "v0.21.1", "types", ""},
+	{"kustomize.config.k8s.io/v1alpha1", "Component=Kustomization", "sigs.k8s.io/kustomize/api", "v0.21.1", "types", ""},
 }
+
+const kubeadmKinds = "ClusterConfiguration InitConfiguration JoinConfiguration ResetConfiguration UpgradeConfiguration"
 
 func main() {
 	log.SetFlags(0)
@@ -83,7 +105,10 @@ func run(out string) error {
 		config := newBundle()
 		g := newGoTypes(config)
 		for _, f := range files {
-			version := f.version
+			version, from, _ := strings.Cut(f.version, " from ")
+			if m.minor < from {
+				continue
+			}
 			switch {
 			case version == "minor" && f.module == "k8s.io/kubernetes":
 				version = "v1." + m.minor + "." + m.patch
@@ -93,7 +118,7 @@ func run(out string) error {
 			if err := g.addModules(f.module, version, m.minor+"."+m.patch); err != nil {
 				return err
 			}
-			for _, kind := range f.kinds {
+			for _, kind := range strings.Fields(f.kinds) {
 				name, goType, ok := strings.Cut(kind, "=")
 				if !ok {
 					goType = name
