@@ -105,10 +105,10 @@ func run(out string) error {
 		config := newBundle()
 		g := newGoTypes(config)
 		for _, f := range files {
-			version, from, _ := strings.Cut(f.version, " from ")
-			if m.minor < from {
+			if m.minor < f.from {
 				continue
 			}
+			version := f.version
 			switch {
 			case version == "minor" && f.module == "k8s.io/kubernetes":
 				version = "v1." + m.minor + "." + m.patch
