@@ -63,7 +63,7 @@ func undecided(p *posture.Posture) []generators.Decision {
 	}
 	return []generators.Decision{{
 		Controls: []string{"nsa-A2", "api-2"},
-		Line:     `identity: oidc: {issuerURL: "https://issuer.internal", audiences: ["kubernetes"], usernameClaim: "sub", groupsClaim: "groups", maxTokenHours: 12}`,
+		Line:     `identity: oidc: issuerURL: "https://login.internal/realms/staff"`,
 		Enables:  "people sign in at the identity provider: the jwt section of bootstrap/control-plane/authentication.yaml, with token lifetime, required claims and prefixes checked by the API server",
 	}}
 }

@@ -315,3 +315,23 @@ func TestPostureIsNotChanged(t *testing.T) {
 		t.Error("the posture was changed")
 	}
 }
+
+// TestDecisions holds each line that a user is told to write to be complete, and to decide.
+func TestDecisions(t *testing.T) {
+	open, err := apiserver.New().Generate(generatortest.Posture(t, `profiles: ["cis"]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(open.Undecided) == 0 {
+		t.Fatal("nothing is undecided without an identity provider")
+	}
+	for _, d := range open.Undecided {
+		decided, err := apiserver.New().Generate(generatortest.Posture(t, "profiles: [\"cis\"]\n"+d.Line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(decided.Undecided, func(still generators.Decision) bool { return still.Line == d.Line }) {
+			t.Errorf("%s decides nothing", d.Line)
+		}
+	}
+}

@@ -27,7 +27,7 @@ func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
 	} else {
 		out.Undecided = append(out.Undecided, generators.Decision{
 			Controls: []string{"nsa-L4"},
-			Line:     `logging: audit: webhook: {url: "https://collector.internal/audit", mode: "batch"}`,
+			Line:     `logging: audit: webhook: url: "https://collector.internal/audit"`,
 			Enables:  "the API server sends each audit record to a collector outside of the cluster, where nobody who takes the cluster can delete it",
 		})
 	}
