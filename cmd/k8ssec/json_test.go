@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/k8ssec/k8ssec/cmd/k8ssec/cli"
+)
+
+// TestJSON holds the JSON of each command to its documented schema.
+func TestJSON(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "prod")
+	edited := filepath.Join(dir, "manifests", "namespaces", "team-a.yaml")
+	cases := []struct {
+		schema string
+		args   []string
+		before func() error
+		code   int
+	}{
+		{schema: "init", args: []string{"init", dir, "--profile", "cis", "-o", "json"}},
+		{schema: "generate", args: []string{"generate", dir, "-o", "json"}},
+		{schema: "verify", args: []string{"verify", dir, "-o", "json"}},
+		{schema: "verify", args: []string{"verify", dir, "-o", "json"}, code: 2, before: func() error {
+			return os.WriteFile(edited, []byte("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: team-a\n"), 0o600)
+		}},
+		{schema: "explain", args: []string{"explain", dir, "-o", "json"}},
+		{schema: "explain", args: []string{"explain", dir, "cis-5.2.2", "-o", "json"}},
+		{schema: "explain", args: []string{"explain", dir, "manifests/network/team-a.yaml", "-o", "json"}},
+		{schema: "profiles", args: []string{"profiles", "-o", "json"}},
+		{schema: "version", args: []string{"version", "-o", "json"}},
+	}
+	documented := map[string]bool{}
+	for _, c := range cases {
+		if c.before != nil {
+			if err := c.before(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		documented[c.schema] = true
+		var stdout, stderr bytes.Buffer
+		if code := cli.Main(c.args, &stdout, &stderr, clock); code != c.code {
+			t.Errorf("%v exits with %d, want %d: %s", c.args, code, c.code, stderr.String())
+			continue
+		}
+		schema, err := jsonschema.NewCompiler().Compile("../../docs/schemas/" + c.schema + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := jsonschema.UnmarshalJSON(&stdout)
+		if err != nil {
+			t.Errorf("%v: %v", c.args, err)
+			continue
+		}
+		if err := schema.Validate(value); err != nil {
+			t.Errorf("%v: %v", c.args, err)
+		}
+		if empty, err := json.Marshal(value); err != nil || len(empty) < 15 {
+			t.Errorf("%v prints %s", c.args, empty)
+		}
+	}
+	files, err := filepath.Glob("../../docs/schemas/*.json")
+	if err != nil || len(files) != len(documented) {
+		t.Errorf("%d schemas, %d are tested (%v)", len(files), len(documented), err)
+	}
+}
