@@ -508,6 +508,7 @@ func (j *judgement) limits(l posture.Limits, at func(...string) []string) {
 		{l.DefaultRequestMemory, l.DefaultMemory, "defaultRequestMemory", "defaultMemory"},
 		{l.DefaultCPU, l.MaxCPU, "defaultCPU", "maxCPU"},
 		{l.DefaultMemory, l.MaxMemory, "defaultMemory", "maxMemory"},
+		{l.DefaultRequestEphemeral, l.DefaultEphemeral, "defaultRequestEphemeral", "defaultEphemeral"},
 		{l.DefaultEphemeral, l.MaxEphemeral, "defaultEphemeral", "maxEphemeral"},
 	} {
 		low, errLow := resource.ParseQuantity(pair.low)
