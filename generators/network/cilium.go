@@ -24,26 +24,17 @@ var apiServerSources = []string{"host", "kube-apiserver", "remote-node"}
 const maxCiliumPorts = 40
 
 // newCiliumPolicy is a CiliumNetworkPolicy for the pods with the labels, or all of the namespace.
-func newCiliumPolicy(namespace, name string, pods map[string]string) map[string]any {
-	selector := map[string]any{}
+func (c *cluster) newCiliumPolicy(namespace, name string, pods map[string]string) map[string]any {
+	selector := c.ciliumAll
 	if len(pods) > 0 {
-		selector["matchLabels"] = anyMap(pods)
+		selector = map[string]any{"matchLabels": anyMap(pods)}
 	}
 	return map[string]any{
 		"apiVersion": "cilium.io/v2",
 		"kind":       "CiliumNetworkPolicy",
-		"metadata":   ciliumMeta(namespace, name),
+		"metadata":   map[string]any{"namespace": namespace, "name": name, "labels": c.ciliumLabels},
 		"spec":       map[string]any{"endpointSelector": selector},
 	}
-}
-
-func ciliumMeta(namespace, name string) map[string]any {
-	meta := generators.Meta(domain, namespace, name)
-	m := map[string]any{"name": meta.Name, "labels": anyMap(meta.Labels)}
-	if namespace != "" {
-		m["namespace"] = namespace
-	}
-	return m
 }
 
 // spec returns the spec of a policy made by newCiliumPolicy.
@@ -134,7 +125,7 @@ func (c *cluster) metadataBlock() generators.Artifact {
 			Value: map[string]any{
 				"apiVersion": "cilium.io/v2",
 				"kind":       "CiliumClusterwideNetworkPolicy",
-				"metadata":   ciliumMeta("", "block-metadata"),
+				"metadata":   map[string]any{"name": "block-metadata", "labels": c.ciliumLabels},
 				"spec": map[string]any{
 					"endpointSelector": map[string]any{"matchExpressions": []any{map[string]any{
 						"key":      "k8s:io.kubernetes.pod.namespace",

@@ -104,7 +104,7 @@ func (c *cluster) flow(namespace, name string, flow *posture.Flow, egress bool) 
 	objectName := choose(egress, "egress-", "ingress-") + name
 	var objects []generators.Object
 	if len(peers) > 0 || len(extra) > 0 {
-		np := newPolicy(namespace, objectName, flow.Pods)
+		np := c.newPolicy(namespace, objectName, flow.Pods)
 		if egress {
 			if len(peers) > 0 {
 				np.Spec.Egress = append(np.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: peers, Ports: ports})
@@ -132,7 +132,7 @@ func (c *cluster) flow(namespace, name string, flow *posture.Flow, egress bool) 
 		rules = append(rules, entityRule("toEntities", []string{"kube-apiserver"}, open))
 	}
 	if len(rules) > 0 {
-		cnp := newCiliumPolicy(namespace, objectName, flow.Pods)
+		cnp := c.newCiliumPolicy(namespace, objectName, flow.Pods)
 		spec(cnp)[choose(egress, "egress", "ingress")] = rules
 		objects = append(objects, generators.Object{Value: cnp, Why: why})
 	}
@@ -140,7 +140,7 @@ func (c *cluster) flow(namespace, name string, flow *posture.Flow, egress bool) 
 		// Cilium learns the addresses of a name from the answers that pass through its DNS proxy, so
 		// the name opens nothing without the lookup rule beside it. Without the proxy Cilium refuses
 		// the whole policy, so nothing else may be in it.
-		cnp := newCiliumPolicy(namespace, "names-"+name, flow.Pods)
+		cnp := c.newCiliumPolicy(namespace, "names-"+name, flow.Pods)
 		spec(cnp)["egress"] = []any{c.lookupRule(), withPorts(map[string]any{"toFQDNs": fqdns}, flow.Ports)}
 		objects = append(objects, generators.Object{
 			Value: cnp,
@@ -176,10 +176,10 @@ var (
 )
 
 // newPolicy is a NetworkPolicy for the pods with the labels, or for all pods of the namespace.
-func newPolicy(namespace, name string, pods map[string]string) *networkingv1.NetworkPolicy {
+func (c *cluster) newPolicy(namespace, name string, pods map[string]string) *networkingv1.NetworkPolicy {
 	np := &networkingv1.NetworkPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
-		ObjectMeta: generators.Meta(domain, namespace, name),
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: c.labels},
 	}
 	if len(pods) > 0 {
 		np.Spec.PodSelector.MatchLabels = pods

@@ -35,7 +35,7 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 	}
 	objects := make([]generators.Object, 0, 6+len(ns.Ingress)+len(ns.Egress))
 
-	deny := newPolicy(name, "default-deny", nil)
+	deny := c.newPolicy(name, "default-deny", nil)
 	deny.Spec.PolicyTypes = bothWays
 	claims := generators.Claims("spec", denyControls...)
 	if len(c.metadata) > 0 {
@@ -49,10 +49,10 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 	objects = append(objects, generators.Object{
 		Value:  deny,
 		Why:    "Selects each pod and opens nothing, so that every connection needs a policy below. Without it pods that no other policy selects talk to everybody.",
-		Claims: claims,
+		Claims: c.denyClaims,
 	})
 
-	dns := newPolicy(name, "dns", nil)
+	dns := c.newPolicy(name, "dns", nil)
 	dns.Spec.PolicyTypes, dns.Spec.Egress = egressOnly, c.dns
 	objects = append(objects, generators.Object{
 		Value: dns,
@@ -60,7 +60,7 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 	})
 
 	if ns.SameNamespace {
-		same := newPolicy(name, "same-namespace", nil)
+		same := c.newPolicy(name, "same-namespace", nil)
 		same.Spec = hereRules
 		objects = append(objects, generators.Object{Value: same, Why: "Pods of the namespace may talk to each other (sameNamespace: true)."})
 	}
@@ -76,7 +76,7 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 			objects = append(objects, c.metrics(name, "metrics", nil, ns.Metrics))
 		}
 		if name == monitoring {
-			scrape := newPolicy(name, "scrape", nil)
+			scrape := c.newPolicy(name, "scrape", nil)
 			scrape.Spec.PolicyTypes = egressOnly
 			scrape.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{everyPod(nil)}, Ports: npPorts(c.scrape)}}
 			objects = append(objects, generators.Object{
@@ -115,7 +115,7 @@ func (c *cluster) openNamespace(name string) []generators.Object {
 	if c.cilium || len(c.metadata) == 0 || name == c.p.Network.DNSNamespace || name == "kube-system" {
 		return nil
 	}
-	np := newPolicy(name, "block-metadata", nil)
+	np := c.newPolicy(name, "block-metadata", nil)
 	np.Spec.PolicyTypes = egressOnly
 	np.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{To: append(ipBlocks(c.any, c.metadata), everyPod(nil))}}
 	return []generators.Object{{
@@ -129,33 +129,33 @@ func (c *cluster) openNamespace(name string) []generators.Object {
 func (c *cluster) apiAccess(namespace string) generators.Object {
 	const name = "api-server"
 	if c.cilium {
-		cnp := newCiliumPolicy(namespace, name, nil)
-		spec(cnp)["egress"] = []any{entityRule("toEntities", []string{"kube-apiserver"}, c.apiPorts)}
+		cnp := c.newCiliumPolicy(namespace, name, nil)
+		spec(cnp)["egress"] = c.ciliumAPI
 		return generators.Object{
 			Value: cnp,
 			Why:   "The pods may call the API server (apiAccess: true). Cilium knows it by identity: an ipBlock of its address matches nothing.",
 		}
 	}
-	np := newPolicy(namespace, name, nil)
+	np := c.newPolicy(namespace, name, nil)
 	np.Spec.PolicyTypes, np.Spec.Egress = egressOnly, c.apiServer
 	why := "The pods may call the API server (apiAccess: true), at its own address and port: policies see a connection after the kubernetes service was resolved."
 	if len(c.p.Cluster.APIEndpoints) == 0 {
 		why += " cluster.apiEndpoints is undecided, so the port is open to " + choose(len(c.nodes) > 0, "all nodes.", "any address that is not a pod's.")
 	}
-	return generators.Object{Value: np, Why: why, Claims: c.exceptClaims(np)}
+	return generators.Object{Value: np, Why: why, Claims: c.apiClaims}
 }
 
 // fromAPIServer opens ports to calls of the API server, from whichever node.
 func (c *cluster) fromAPIServer(namespace, name string, pods map[string]string, ports []int, why string) generators.Object {
 	if c.cilium {
-		cnp := newCiliumPolicy(namespace, name, pods)
+		cnp := c.newCiliumPolicy(namespace, name, pods)
 		spec(cnp)["ingress"] = []any{entityRule("fromEntities", apiServerSources, tcpPorts(ports))}
 		return generators.Object{
 			Value: cnp,
 			Why:   why + "\nAcross nodes its calls arrive as remote-node, so kube-apiserver alone would not be enough.",
 		}
 	}
-	np := newPolicy(namespace, name, pods)
+	np := c.newPolicy(namespace, name, pods)
 	np.Spec.PolicyTypes = ingressOnly
 	np.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: c.fromNodes, Ports: npPorts(tcpPorts(ports))}}
 	return generators.Object{
@@ -169,7 +169,7 @@ func (c *cluster) fromAPIServer(namespace, name string, pods map[string]string, 
 // metrics opens ports to the monitoring namespace.
 func (c *cluster) metrics(namespace, name string, pods map[string]string, ports []int) generators.Object {
 	monitoring := c.p.Network.MonitoringNamespace
-	np := newPolicy(namespace, name, pods)
+	np := c.newPolicy(namespace, name, pods)
 	np.Spec.PolicyTypes = ingressOnly
 	np.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{
 		From:  []networkingv1.NetworkPolicyPeer{namespacePeer(monitoring, nil)},

@@ -80,6 +80,13 @@ type cluster struct {
 	// toNodes and world are the peers for traffic to the nodes and to the outside.
 	toNodes, world []networkingv1.NetworkPolicyPeer
 	dns            []networkingv1.NetworkPolicyEgressRule
+	// labels are on every object, in both forms; ciliumAll selects every pod and ciliumAPI is the rule
+	// to the API server.
+	labels                  map[string]string
+	ciliumLabels, ciliumAll map[string]any
+	ciliumAPI               []any
+	// denyClaims and apiClaims are those of each default deny and each way to the API server.
+	denyClaims, apiClaims []generators.Claim
 	// scrape are all ports that the monitoring namespace may reach.
 	scrape []posture.Port
 }
@@ -124,6 +131,19 @@ func newCluster(p *posture.Posture) (*cluster, error) {
 		Ports: npPorts(dnsPorts),
 	}}
 	c.scrape = c.scrapePorts()
+
+	c.labels = generators.Meta(domain, "", "").Labels
+	c.ciliumLabels, c.ciliumAll = anyMap(c.labels), map[string]any{}
+	c.ciliumAPI = []any{entityRule("toEntities", []string{"kube-apiserver"}, c.apiPorts)}
+	c.denyClaims = generators.Claims("spec", denyControls...)
+	if len(c.metadata) > 0 {
+		for _, id := range metadataControls {
+			c.denyClaims = append(c.denyClaims, generators.Claim{
+				Control: id, Field: "spec.policyTypes[Egress]", Note: "No policy of this namespace opens the metadata addresses.",
+			})
+		}
+	}
+	c.apiClaims = c.exceptClaims(&networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Egress: c.apiServer}})
 	return c, nil
 }
 

@@ -176,5 +176,5 @@ func labelWords(labels map[string]string, none string) string {
 
 // cellText makes a text fit into a cell of a table.
 func cellText(s string) string {
-	return strings.NewReplacer("|", "\\|", "\n", " ").Replace(s)
+	return strings.ReplaceAll(strings.ReplaceAll(s, "|", "\\|"), "\n", " ")
 }

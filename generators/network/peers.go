@@ -84,9 +84,10 @@ func npPorts(ports []posture.Port) []networkingv1.NetworkPolicyPort {
 		return nil
 	}
 	list := make([]networkingv1.NetworkPolicyPort, len(ports))
+	protocols, numbers := make([]corev1.Protocol, len(ports)), make([]intstr.IntOrString, len(ports))
 	for i, p := range ports {
-		protocol, port := corev1.Protocol(p.Protocol), intstr.FromInt32(int32(p.Port))
-		list[i] = networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: &port}
+		protocols[i], numbers[i] = corev1.Protocol(p.Protocol), intstr.FromInt32(int32(p.Port))
+		list[i] = networkingv1.NetworkPolicyPort{Protocol: &protocols[i], Port: &numbers[i]}
 		if p.End > p.Port {
 			end := int32(p.End)
 			list[i].EndPort = &end

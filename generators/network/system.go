@@ -22,11 +22,11 @@ func (c *cluster) dnsServers(namespace string) []generators.Object {
 	const serveWhy = "Every pod of the cluster and every node may ask cluster DNS, pods of namespaces that k8ssec does not know too."
 	var serve generators.Object
 	if c.cilium {
-		cnp := newCiliumPolicy(namespace, "dns-serve", pods)
+		cnp := c.newCiliumPolicy(namespace, "dns-serve", pods)
 		spec(cnp)["ingress"] = []any{entityRule("fromEntities", []string{"cluster"}, dnsPorts)}
 		serve = generators.Object{Value: cnp, Why: serveWhy + " The entity cluster is all of these and nobody else."}
 	} else {
-		np := newPolicy(namespace, "dns-serve", pods)
+		np := c.newPolicy(namespace, "dns-serve", pods)
 		np.Spec.PolicyTypes = ingressOnly
 		rule := networkingv1.NetworkPolicyIngressRule{Ports: npPorts(dnsPorts)}
 		if len(c.fromNodes) > 0 {
@@ -38,7 +38,7 @@ func (c *cluster) dnsServers(namespace string) []generators.Object {
 
 	// No exception for the metadata addresses: on Google's cloud 169.254.169.254 is the resolver of
 	// the nodes, on Azure 168.63.129.16 is. Port 53 gives no credentials away.
-	upstream := newPolicy(namespace, "dns-upstream", pods)
+	upstream := c.newPolicy(namespace, "dns-upstream", pods)
 	upstream.Spec.PolicyTypes = egressOnly
 	rule := networkingv1.NetworkPolicyEgressRule{Ports: npPorts(dnsPorts)}
 	why := "Cluster DNS asks the resolvers of its node, whichever they are (network.upstreamDNS is empty). Without it no name outside the cluster resolves."
@@ -55,7 +55,7 @@ func (c *cluster) dnsServers(namespace string) []generators.Object {
 	upstream.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{rule}
 	objects := []generators.Object{serve, {Value: upstream, Why: why}}
 	if c.cilium && onNode(c.nodes, rule.To) {
-		cnp := newCiliumPolicy(namespace, "dns-upstream-nodes", pods)
+		cnp := c.newCiliumPolicy(namespace, "dns-upstream-nodes", pods)
 		spec(cnp)["egress"] = []any{entityRule("toEntities", []string{"host", "remote-node"}, dnsPorts)}
 		objects = append(objects, generators.Object{Value: cnp, Why: "A resolver that runs on a node has no address for Cilium, only the node's identity."})
 	}
@@ -94,13 +94,13 @@ func (c *cluster) kubeSystem() []generators.Object {
 		return objects
 	}
 	relay, ui := map[string]string{"k8s-app": "hubble-relay"}, map[string]string{"k8s-app": "hubble-ui"}
-	serve := newPolicy("kube-system", "hubble-relay", relay)
+	serve := c.newPolicy("kube-system", "hubble-relay", relay)
 	serve.Spec.PolicyTypes = ingressOnly
 	serve.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{
 		From:  []networkingv1.NetworkPolicyPeer{namespacePeer("kube-system", ui)},
 		Ports: npPorts([]posture.Port{tcp(4245)}),
 	}}
-	ask := newPolicy("kube-system", "hubble-ui", ui)
+	ask := c.newPolicy("kube-system", "hubble-ui", ui)
 	ask.Spec.PolicyTypes = egressOnly
 	ask.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{
 		To:    []networkingv1.NetworkPolicyPeer{namespacePeer("kube-system", relay)},
@@ -117,11 +117,11 @@ func (c *cluster) kubeSystem() []generators.Object {
 // toNodePort opens one TCP port of every node.
 func (c *cluster) toNodePort(name string, pods map[string]string, port int, why string) generators.Object {
 	if c.cilium {
-		cnp := newCiliumPolicy("kube-system", name, pods)
+		cnp := c.newCiliumPolicy("kube-system", name, pods)
 		spec(cnp)["egress"] = []any{entityRule("toEntities", []string{"host", "remote-node"}, []posture.Port{tcp(port)})}
 		return generators.Object{Value: cnp, Why: why}
 	}
-	np := newPolicy("kube-system", name, pods)
+	np := c.newPolicy("kube-system", name, pods)
 	np.Spec.PolicyTypes = egressOnly
 	np.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{To: c.toNodes, Ports: npPorts([]posture.Port{tcp(port)})}}
 	return generators.Object{Value: np, Why: why, Claims: c.exceptClaims(np)}
@@ -154,7 +154,7 @@ func (c *cluster) gitSources(namespace string) []generators.Object {
 	if c.p.GitOps.Engine == "argocd" {
 		pods = map[string]string{"app.kubernetes.io/name": "argocd-repo-server"}
 	}
-	np := newPolicy(namespace, "git-ports", pods)
+	np := c.newPolicy(namespace, "git-ports", pods)
 	np.Spec.PolicyTypes = egressOnly
 	np.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{To: c.world, Ports: npPorts(tcpPorts(ports))}}
 	return []generators.Object{{
