@@ -83,13 +83,12 @@ func TestEmitted(t *testing.T) {
 
 func check(t *testing.T, r repository) {
 	t.Helper()
-	dir := ""
+	var c *controlplane.ControlPlane
 	if r.args == nil {
-		dir = controlplane.Generate(t, r.cluster)
+		c = controlplane.Start(t, controlplane.Generate(t, r.cluster))
 	} else {
-		dir = controlplane.Init(t, r.args...)
+		c = controlplane.Start(t, controlplane.Init(t, r.args...))
 	}
-	c := controlplane.Start(t, dir)
 	c.ApplyCRDs(t)
 	// What kubeadm applies once the API server answers, as on a new cluster.
 	c.KubeadmPhase(t, "upload-config all")
