@@ -1,40 +1,42 @@
-# Everything here needs Go, git, make and a POSIX shell, and nothing else. `make help` lists the targets.
+# Everything here needs Go, git, make, bash and the usual Unix tools. `make help` lists the targets.
 
 GO ?= go
+# The modules with code of ours: the command, the tests with real components, and those with Cilium's
+# own policy engine.
+MODULES = . e2e e2e/cilium
 LINT = $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help build test unit controlplane minors components lint bench update
+.PHONY: help build test unit e2e minors components lint bench update
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## build bin/k8ssec
 	$(GO) build -trimpath -o bin/k8ssec ./cmd/k8ssec
 
-test: unit controlplane ## all tests; the first run builds a Kubernetes control plane, which takes minutes
+test: unit e2e ## all tests; the first run builds a Kubernetes control plane, which takes minutes
 
-unit: ## the tests of the main module, without a control plane
+unit: ## the tests of the command itself, which need nothing
 	$(GO) test ./...
 
-controlplane: ## the emitted repository against a real API server, etcd and controller manager
-	cd e2e && $(GO) run ./components/build && $(GO) test -timeout 20m $$($(GO) list ./... | grep -v /e2e/minors)
+e2e: components ## what is emitted against the real API server, etcd, kubeadm and Cilium's policy engine
+	cd e2e && $(GO) test -p 1 -timeout 30m $$($(GO) list ./... | grep -v /e2e/minors)
+	cd e2e/cilium && $(GO) test ./...
 
-minors: ## the emitted control plane files against kubeadm and kube-apiserver of every supported minor
-	cd e2e && $(GO) run ./components/build kubernetes etcd kubernetes-1.36 kubernetes-1.35 kubernetes-1.34 && $(GO) test -timeout 20m ./minors/...
+minors: ## what is emitted against kubeadm and the API server of each older minor that is supported
+	cd e2e && $(GO) run ./components/build kubernetes etcd kubernetes-1.36 kubernetes-1.35 kubernetes-1.34
+	cd e2e && $(GO) test -timeout 30m ./minors/...
 
-components: ## build the real binaries that the tests run, into the cache
+components: ## build the real components that the tests run, into the user's cache
 	cd e2e && $(GO) run ./components/build
 
-lint: ## gofmt, go vet, golangci-lint, govulncheck, shellcheck
+lint: ## gofmt, go vet, golangci-lint, shellcheck, govulncheck
 	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
-	$(GO) vet ./...
-	cd e2e && $(GO) vet ./...
-	$(LINT) ./...
-	cd e2e && $(LINT) ./...
+	@set -e; for m in $(MODULES); do echo "== lint $$m"; (cd $$m && $(GO) vet ./... && $(LINT) ./...); done
 	tools/shellcheck.sh
-	tools/vulncheck.sh
+	tools/vulncheck.sh $(MODULES)
 
 bench: ## Go benchmarks, then k8ssec and helm as whole processes on the same objects
 	$(GO) test -run '^$$' -bench . -benchmem ./...
