@@ -141,7 +141,15 @@ func claimedLines(field, text string) []string {
 			return nil
 		}
 		end := start + 1
+		fenced := false
 		for end < len(lines) {
+			if strings.HasPrefix(strings.TrimSpace(lines[end]), "```") {
+				fenced = !fenced
+			}
+			if fenced {
+				end++ // a comment in a block of code is no heading
+				continue
+			}
 			hashes := len(lines[end]) - len(strings.TrimLeft(lines[end], "#"))
 			if hashes > 0 && hashes <= level && strings.HasPrefix(lines[end][hashes:], " ") {
 				break

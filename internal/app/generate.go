@@ -46,7 +46,10 @@ type Written struct {
 	Undecided []string  `json:"undecided,omitempty"`
 	Warnings  diag.List `json:"warnings,omitempty"`
 
-	name    string
+	name string
+	// gitPath is where the directory is inside of its Git repository, where gitops.path says
+	// something else.
+	gitPath string
 	tree    *render.Tree
 	elapsed time.Duration
 }
@@ -72,7 +75,32 @@ func (a *App) Init(ctx context.Context, o InitOptions) (*Written, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.write(ctx, o.Dir, name, source, true, o.DryRun)
+	w, err := a.write(ctx, o.Dir, name, source, true, o.DryRun)
+	if err == nil && o.Values.GitPath == "" {
+		w.gitPath = gitPath(o.Dir)
+	}
+	return w, err
+}
+
+// gitPath is the path of dir inside the Git work tree that it lies in; empty at its root and
+// outside of any.
+func gitPath(dir string) string {
+	full, err := filepath.Abs(dir)
+	if err != nil {
+		return ""
+	}
+	for root := filepath.Dir(full); ; root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, ".git")); err == nil {
+			rel, err := filepath.Rel(root, full)
+			if err != nil {
+				return ""
+			}
+			return filepath.ToSlash(rel)
+		}
+		if root == filepath.Dir(root) {
+			return ""
+		}
+	}
 }
 
 // Generate writes what the posture of an existing repository says. It never overwrites a file that

@@ -76,6 +76,7 @@ func combinations(t testing.TB) []combination {
 	v = base
 	v.Profiles = []string{"cis", "nsa"}
 	add(v)
+	list = append(list, combination{"no-tenant", []byte("profiles: [\"cis\", \"nsa\"]\n")})
 	complete, err := os.ReadFile("../../testdata/complete/cluster.cue")
 	if err != nil {
 		t.Fatal(err)

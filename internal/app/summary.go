@@ -124,14 +124,34 @@ func (w *Written) undecided(b *strings.Builder, s diag.Style) {
 	if len(w.tree.Undecided) == 0 {
 		return
 	}
-	b.WriteString("  Only you know these; each is one line in cluster.cue:\n")
+	fmt.Fprintf(b, "  Undecided, because only you know it; %s/README.md has each line in full:\n", w.Dir)
 	for _, d := range w.tree.Undecided {
-		fmt.Fprintf(b, "    %s\n      %s\n", strings.TrimSpace(d.Line), s.Dim(d.Enables))
+		fmt.Fprintf(b, "    %-30s %s\n", key(d.Line), s.Dim(clause(d.Enables)))
 	}
 	b.WriteString("\n")
 }
 
+// key is the path of the first field that a line of CUE sets.
+func key(line string) string {
+	if i := strings.IndexAny(line, "{[\""); i >= 0 {
+		line = line[:i]
+	}
+	return strings.TrimRight(strings.TrimSpace(line), ": ")
+}
+
+// clause is the first clause of a text.
+func clause(text string) string {
+	if i := strings.IndexAny(text, ".:;,("); i > 0 {
+		text = text[:i]
+	}
+	return strings.ToLower(text[:1]) + strings.TrimSpace(text[1:])
+}
+
 func (w *Written) next(b *strings.Builder, s diag.Style) {
+	if w.gitPath != "" {
+		fmt.Fprintf(b, "  %s this directory is %s in its Git repository; so that GitOps finds it, write\n    gitops: path: %q\n  in cluster.cue and run k8ssec generate %s\n\n",
+			s.Odd("note:"), w.gitPath, w.gitPath, w.Dir)
+	}
 	fmt.Fprintf(b, "%s\n", s.Bold("next"))
 	fmt.Fprintf(b, "  $EDITOR %s/cluster.cue && k8ssec generate %s\n", w.Dir, w.Dir)
 	fmt.Fprintf(b, "  k8ssec verify %s\n", w.Dir)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -64,6 +65,11 @@ func (j *judgement) all() {
 	j.alerts()
 	j.resources()
 	j.backup()
+	if _, ok := j.posture.Namespaces[j.posture.GitOps.Namespace]; !ok {
+		usual := map[string]string{"flux": "flux-system", "argocd": "argocd"}[j.posture.GitOps.Engine]
+		j.report([]string{"gitops", "namespace"}, fmt.Sprintf("is %q, which the posture does not have", j.posture.GitOps.Namespace),
+			"the controllers need a namespace with its policies, or they lose their way to the repository", "namespace: "+quote(usual))
+	}
 	for _, name := range j.posture.NamespaceNames() {
 		j.namespace(name, j.posture.Namespaces[name])
 	}
@@ -298,6 +304,16 @@ func (j *judgement) encryption() {
 	if slices.Contains(e.Resources, "*.*") && len(e.Resources) > 1 {
 		j.report([]string{"encryption", "resources"}, "has *.* beside other entries", "*.* covers everything; the API server refuses overlaps", `resources: ["*.*"]`)
 	}
+	for i, name := range e.Resources {
+		at := []string{"encryption", "resources", itoa(i)}
+		single, group, _ := strings.Cut(name, ".")
+		if group == "extensions" || group == "events.k8s.io" {
+			j.report(at, "is in the group "+group+", whose objects are stored under another", "the API server refuses the groups extensions and events.k8s.io here", `"events"`)
+		}
+		if single != "*" && slices.Contains(e.Resources, "*."+group) {
+			j.report(at, fmt.Sprintf("is %s beside *.%s, which covers it", name, group), "the API server refuses overlapping entries", "remove one of them")
+		}
+	}
 	insecure := map[string]bool{}
 	known := map[string]bool{}
 	for _, s := range tls.InsecureCipherSuites() {
@@ -372,11 +388,18 @@ func (j *judgement) apiserver() {
 	}
 }
 
+// sharedDirectories are used by more than the audit log.
+var sharedDirectories = []string{"/", "/tmp", "/var", "/var/lib", "/var/log", "/var/log/containers", "/var/log/pods", "/var/tmp", "/var/run", "/run"}
+
 func (j *judgement) logging() {
 	a := j.posture.Logging.Audit
 	if strings.HasPrefix(a.Path, "/etc/") || strings.HasPrefix(a.Path, "/var/lib/etcd/") {
 		j.report([]string{"logging", "audit", "path"}, "is "+quote(a.Path)+", beside configuration or etcd's data",
 			"a log that fills its disk must not stop the control plane", `path: "/var/log/kubernetes/audit/audit.log"`)
+	}
+	if slices.Contains(sharedDirectories, path.Dir(a.Path)) {
+		j.report([]string{"logging", "audit", "path"}, "is "+quote(a.Path)+", in a directory that others use",
+			"the audit log has a directory of its own: only root may enter it", `path: "/var/log/kubernetes/audit/audit.log"`)
 	}
 	if a.Webhook != nil {
 		j.certificates([]string{"logging", "audit", "webhook", "certificateAuthority"}, a.Webhook.CertificateAuthority)
@@ -450,6 +473,9 @@ func (j *judgement) namespace(name string, n posture.Namespace) {
 	}
 	if shipped != nil && n.Kind != shipped.child("kind").str() {
 		j.report(at("kind"), fmt.Sprintf("is %q", n.Kind), fmt.Sprintf("%s is a %s namespace", name, shipped.child("kind").str()), "remove kind")
+	}
+	if name == "kustomization" {
+		j.report(at(), "has the name of a file that kustomize reads", "each namespace has a file of its name, and kustomization.yaml is taken", "rename it")
 	}
 	if shipped == nil && strings.HasPrefix(name, "kube-") {
 		j.report(at(), "begins with kube-", "that prefix is reserved for Kubernetes", "rename it")

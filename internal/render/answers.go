@@ -147,6 +147,9 @@ func answer(c *engine.Control, s *served, decisions map[string]generators.Decisi
 	case !c.InForce:
 		a.State = Undecided
 		a.Text = fmt.Sprintf("Level %d is not asked for. Name the profile of that level in cluster.cue, for instance profiles: [%q].", c.Level, c.Profile+"-l2")
+	case len(result.Posture.NamespacesOf("tenant")) == 0:
+		a.State = Undecided
+		a.Text = "There is no tenant to hold to it. Write `namespaces: \"team-a\": owner: \"team-a\"` in cluster.cue: the first tenant gets it."
 	default:
 		a.State = Failing
 		a.Text = "Nothing serves it."
@@ -171,7 +174,8 @@ type Summary struct {
 	Count     map[State]int
 }
 
-// Summaries counts the answers by catalogue, in the order in which catalogues first appear.
+// Summaries counts the answers by catalogue: the benchmarks that were asked for before what they
+// build on.
 func (t *Tree) Summaries() []Summary {
 	var out []Summary
 	for _, a := range t.Controls {
@@ -183,5 +187,6 @@ func (t *Tree) Summaries() []Summary {
 		out[i].Total++
 		out[i].Count[a.State]++
 	}
+	slices.Reverse(out)
 	return out
 }
