@@ -501,6 +501,51 @@ func TestBrokenWays(t *testing.T) {
 	}
 }
 
+// TestWarnings checks what is odd about a posture and does not keep anybody out.
+func TestWarnings(t *testing.T) {
+	for _, c := range []struct{ name, cni, source, want string }{
+		{"one end", "calico", `egress: x: {peers: [{namespace: "team-b"}], ports: [{port: 80, protocol: "TCP"}]}`,
+			"namespaces.team-a.egress.x has one end only: namespace team-b declares no ingress for it, so no connection is made on TCP port 80"},
+		{"pods by range", "cilium", `egress: x: {peers: [{cidr: "10.244.7.0/24"}], ports: [{port: 80, protocol: "TCP"}]}`,
+			"namespaces.team-a.egress.x opens nothing: 10.244.7.0/24 lies in the pods' or nodes' networks"},
+		{"a label without identity", "cilium", `ingress: x: {pods: "statefulset.kubernetes.io/pod-name": "db-0", peers: [{entity: "world"}], ports: [{port: 80, protocol: "TCP"}]}`,
+			"selects pods by the label statefulset.kubernetes.io/pod-name, which Cilium leaves out"},
+	} {
+		p := generatortest.Posture(t, profile("baseline", c.cni)+`namespaces: "team-a": {owner: "team-a", `+c.source+`}`+"\n"+`namespaces: "team-b": owner: "team-b"`)
+		found := Check(p, render(t, p))
+		if len(found) != 1 || found[0].Severity != diag.Warning || !strings.Contains(found[0].Message, c.want) {
+			t.Errorf("%s: %v, want one warning with %q", c.name, found, c.want)
+		}
+	}
+}
+
+// TestGitServers checks the way to each kind of Git server.
+func TestGitServers(t *testing.T) {
+	for _, c := range []struct{ name, cni, source, want string }{
+		{"address of the world", "calico", `gitops: url: "https://198.51.100.4/prod.git"`, ""},
+		{"address among the nodes", "calico", `gitops: url: "https://192.168.10.77/prod.git"` + "\n" + `cluster: nodeCIDRs: ["192.168.10.0/24"]`,
+			"source-controller cannot reach the Git server 192.168.10.77 on TCP port 443"},
+		{"inside the cluster", "cilium", `gitops: url: "https://gitea.git.svc.cluster.local/prod.git"` + "\n" + `namespaces: git: owner: "platform"`,
+			"source-controller cannot reach the Git server gitea.git.svc.cluster.local on any port"},
+		{"inside, declared", "cilium", `gitops: url: "https://gitea.git.svc/prod.git"
+namespaces: git: {owner: "platform", ingress: git: {peers: [{namespace: "flux-system"}], ports: [{port: 3000, protocol: "TCP"}]}}
+namespaces: "flux-system": egress: git: {peers: [{namespace: "git"}], ports: [{port: 3000, protocol: "TCP"}]}`, ""},
+		{"inside, one end", "calico", `gitops: url: "https://gitea.git.svc/prod.git"
+namespaces: git: owner: "platform"
+namespaces: "flux-system": egress: git: {peers: [{namespace: "git"}], ports: [{port: 3000, protocol: "TCP"}]}`,
+			"source-controller cannot reach the Git server gitea.git.svc on any port: NetworkPolicy git/default-deny denies all"},
+	} {
+		p := generatortest.Posture(t, profile("baseline", c.cni)+c.source)
+		found := slices.DeleteFunc(Check(p, render(t, p)), func(f Finding) bool { return f.Severity != diag.Error })
+		if c.want == "" && len(found) > 0 {
+			t.Errorf("%s: %v", c.name, found)
+		}
+		if c.want != "" && !slices.ContainsFunc(found, func(f Finding) bool { return strings.Contains(f.Message, c.want) }) {
+			t.Errorf("%s: %v, want %q", c.name, found, c.want)
+		}
+	}
+}
+
 // TestEachPolicyMatters deletes each emitted policy once: a policy whose absence nobody notices is
 // either not needed or not checked.
 func TestEachPolicyMatters(t *testing.T) {

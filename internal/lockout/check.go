@@ -80,9 +80,7 @@ func CheckObjects(p *posture.Posture, objects []Object) []Finding {
 	for i := range objects {
 		w.add(&objects[i])
 	}
-	if p.Network.DefaultDeny {
-		w.network()
-	}
+	w.network()
 	w.metadata()
 	w.admission()
 	w.order()

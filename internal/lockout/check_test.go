@@ -1,6 +1,7 @@
 package lockout
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -104,13 +105,40 @@ func TestCorrectPostureHasNoFindings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := generatortest.Posture(t, cluster)
 			for _, cni := range []string{"cilium", "calico", "other"} {
-				p.Cluster.CNI = cni
-				for _, f := range Check(p, render(t, p)) {
-					t.Errorf("%s: %s: %s\n\t%s", cni, f.File, f.Message, f.Fix)
+				for _, deny := range []bool{true, false} {
+					p.Cluster.CNI, p.Network.DefaultDeny = cni, deny
+					for _, f := range Check(p, render(t, p)) {
+						t.Errorf("%s: %s: %s\n\t%s", cni, f.File, f.Message, f.Fix)
+					}
 				}
 			}
 		})
 	}
+}
+
+// FuzzObjects holds the reader against objects that no generator writes.
+func FuzzObjects(f *testing.F) {
+	p := generatortest.Posture(f, profile("baseline", "cilium")+example)
+	for _, a := range render(f, p) {
+		for _, o := range a.Objects {
+			data, err := json.Marshal(o.Value)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var m map[string]any
+		if json.Unmarshal(data, &m) != nil {
+			return
+		}
+		for _, finding := range CheckObjects(p, []Object{{File: "manifests/x.yaml", Value: m}}) {
+			if finding.Message == "" {
+				t.Errorf("a finding says nothing: %+v", finding)
+			}
+		}
+	})
 }
 
 func TestNamesPatterns(t *testing.T) {

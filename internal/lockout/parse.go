@@ -1,6 +1,7 @@
 package lockout
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -394,7 +395,7 @@ type decoder struct{ err error }
 
 func (d *decoder) fail(message string) {
 	if d.err == nil {
-		d.err = fmt.Errorf("%s", message)
+		d.err = errors.New(message)
 	}
 }
 

@@ -41,7 +41,9 @@ func (w *world) network() {
 		ns := w.p.Namespaces[name]
 		pods := w.kindsOfPods(name)
 		for i := range pods {
-			w.isolated(&pods[i])
+			if w.p.Network.DefaultDeny {
+				w.isolated(&pods[i])
+			}
 			w.probes(&pods[i])
 			for _, p := range lookupPorts {
 				w.must(way{
@@ -88,7 +90,7 @@ func (w *world) network() {
 			}
 		}
 		w.declared(name, &ns)
-		if ns.Kind == "tenant" {
+		if ns.Kind == "tenant" && w.p.Network.DefaultDeny {
 			w.strangers(name, &ns, pods)
 		}
 	}
@@ -569,10 +571,39 @@ func (w *world) declared(name string, ns *posture.Namespace) {
 		for _, flowName := range slices.Sorted(maps.Keys(direction.flows)) {
 			flow := direction.flows[flowName]
 			own := w.podsOf(name, flow.Pods)
+			w.identityLabels(name, flowName, direction.d, flow.Pods)
 			for i := range flow.Peers {
+				w.identityLabels(name, flowName, direction.d, flow.Peers[i].Pods)
 				w.flowPeer(name, flowName, own, &flow, &flow.Peers[i], direction.d)
 			}
 		}
+	}
+}
+
+// notIdentity are the beginnings of the labels that Cilium leaves out of a pod's identity by default
+// (defaultLabelPrefixCfg in its pkg/labelsfilter).
+var notIdentity = []string{
+	"annotation", "apps.kubernetes.io/pod-index", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-completion-index",
+	"controller-revision-hash", "controller-uid", "etcd_node", "io.kubernetes", "k8s.io", "kubernetes.io", "pod-template-generation",
+	"pod-template-hash", "statefulset.kubernetes.io/pod-name", "topology.kubernetes.io",
+}
+
+// identityLabels warns about a flow whose pods Cilium cannot tell apart.
+func (w *world) identityLabels(namespace, flowName string, d direction, pods map[string]string) {
+	if !w.cilium {
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(pods)) {
+		if !slices.ContainsFunc(notIdentity, func(prefix string) bool { return strings.HasPrefix(key, prefix) }) && !strings.Contains(key, "beta.kubernetes.io") {
+			continue
+		}
+		field := "namespaces." + namespace + "." + d.String() + "." + flowName
+		w.report(Finding{
+			Severity: diag.Warning, Rule: ruleReal, From: podWords(namespace, pods), Object: field, File: policyFile(namespace),
+			Message: fmt.Sprintf("%s selects pods by the label %s, which Cilium leaves out of a pod's identity by default: it selects none", field, key),
+			Why:     "Such labels differ from pod to pod, and each set of labels is an identity that every node has to know.",
+			Fix:     "Select by a label that all pods of the application share, for instance app.",
+		})
 	}
 }
 
