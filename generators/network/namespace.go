@@ -37,15 +37,6 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 
 	deny := c.newPolicy(name, "default-deny", nil)
 	deny.Spec.PolicyTypes = bothWays
-	claims := generators.Claims("spec", denyControls...)
-	if len(c.metadata) > 0 {
-		for _, id := range metadataControls {
-			claims = append(claims, generators.Claim{Control: id, Field: "spec.policyTypes[Egress]", Note: "No policy of this namespace opens the metadata addresses."})
-		}
-	}
-	for _, id := range flowControls {
-		claims = append(claims, generators.Claim{Control: id, Field: "spec.policyTypes", Note: "What no flow declares stays closed, and a flow that asks for more is refused before it is rendered."})
-	}
 	objects = append(objects, generators.Object{
 		Value:  deny,
 		Why:    "Selects each pod and opens nothing, so that every connection needs a policy below. Without it pods that no other policy selects talk to everybody.",

@@ -136,6 +136,11 @@ func newCluster(p *posture.Posture) (*cluster, error) {
 	c.ciliumLabels, c.ciliumAll = anyMap(c.labels), map[string]any{}
 	c.ciliumAPI = []any{entityRule("toEntities", []string{"kube-apiserver"}, c.apiPorts)}
 	c.denyClaims = generators.Claims("spec", denyControls...)
+	for _, id := range flowControls {
+		c.denyClaims = append(c.denyClaims, generators.Claim{
+			Control: id, Field: "spec.policyTypes", Note: "What no flow declares stays closed, and a flow that asks for more is refused before it is rendered.",
+		})
+	}
 	if len(c.metadata) > 0 {
 		for _, id := range metadataControls {
 			c.denyClaims = append(c.denyClaims, generators.Claim{
@@ -271,8 +276,12 @@ func (c *cluster) undecided() []generators.Decision {
 		})
 	}
 	if c.p.Network.MonitoringNamespace == "" {
+		line := `network: monitoringNamespace: "monitoring"`
+		if _, ok := c.p.Namespaces["monitoring"]; !ok {
+			line = `namespaces: monitoring: owner: "platform", ` + line
+		}
 		d = append(d, generators.Decision{
-			Line:    `network: monitoringNamespace: "monitoring"`,
+			Line:    line,
 			Enables: "Metrics are scraped from that namespace; until then no namespace reaches a metrics port.",
 		})
 	}

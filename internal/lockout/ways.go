@@ -26,7 +26,7 @@ type way struct {
 	severity diag.Severity
 }
 
-const regenerate = "Restore it as emitted: k8ssec generate."
+const regenerate = "Restore what was emitted: git checkout the file, or delete it and run k8ssec generate."
 
 var lookupPorts = []ports{port("UDP", 53), port("TCP", 53)}
 
