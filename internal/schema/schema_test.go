@@ -255,3 +255,27 @@ func BenchmarkValidate(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(n), "us/object")
 }
+
+// FuzzValidate looks for an object that ends in a panic, or in a problem without a place.
+func FuzzValidate(f *testing.F) {
+	good, err := os.ReadFile("testdata/good.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, part := range strings.Split(string(good), "\n---\n") {
+		f.Add([]byte(part))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		docs, err := manifest.Decode(in)
+		if err != nil {
+			return
+		}
+		for _, d := range docs {
+			for _, p := range append(Validate(newest, d.Node), ValidatePatch(34, d.Node)...) {
+				if p.Line == 0 || p.Message == "" || strings.Contains(p.Message, "this k8ssec are broken") {
+					t.Errorf("%q: %+v", in, p)
+				}
+			}
+		}
+	})
+}
