@@ -64,12 +64,13 @@ func documentation(p *posture.Posture) (generators.Artifact, error) {
 			}
 		}
 		r.Controls = strings.Join(unique(controls), ", ")
-		if !p.Workloads.Policies[pol.name].Enabled {
+		switch {
+		case !p.Workloads.Policies[pol.name].Enabled:
 			r.Needs = "`workloads: policies: \"" + pol.name + "\": enabled: true`"
 			data.Off = append(data.Off, r)
-		} else if len(rules) == 0 {
+		case len(rules) == 0:
 			data.Off = append(data.Off, r)
-		} else {
+		default:
 			data.Policies = append(data.Policies, r)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -147,7 +148,8 @@ func (a *App) write(ctx context.Context, dir, name string, source []byte, first,
 	if ways.HasErrors() {
 		return nil, ways
 	}
-	w.Warnings, w.tree, w.name = append(ways, result.Warnings...), t, result.Posture.Cluster.Name
+	w.Warnings = slices.Concat(ways, result.Warnings)
+	w.tree, w.name = t, result.Posture.Cluster.Name
 	files := make([]repo.File, 0, len(t.Files)+1)
 	for _, f := range t.Files {
 		files = append(files, repo.File{Path: f.Path, Data: f.Data, Executable: f.Executable, Own: f.Own})
@@ -191,9 +193,8 @@ func (a *App) unchanged(r *repo.Repo, inputs string) (*repo.Lock, error) {
 		return nil, nil
 	}
 	if lock.NextDeadline != "" {
-		deadline, err := time.Parse(time.RFC3339, lock.NextDeadline)
-		if err != nil || !a.Now().Before(deadline) {
-			return nil, nil
+		if deadline, err := time.Parse(time.RFC3339, lock.NextDeadline); err != nil || !a.Now().Before(deadline) {
+			return nil, nil //nolint:nilerr // a deadline that cannot be read only means a full run
 		}
 	}
 	same, err := r.Unchanged(inputs)

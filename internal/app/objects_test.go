@@ -15,7 +15,7 @@ import (
 	apiserverv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/clientcmd/api/v1"
+	kubeconfigv1 "k8s.io/client-go/tools/clientcmd/api/v1"
 	kubeproxyv1alpha1 "k8s.io/kube-proxy/config/v1alpha1"
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	podsecurityv1 "k8s.io/pod-security-admission/admission/api/v1"
@@ -47,7 +47,7 @@ func strict(t *testing.T) runtime.Decoder {
 // plainTypes are kinds that a file has and no scheme: they are decoded strictly as they are.
 var plainTypes = map[string]func() any{
 	"kind.x-k8s.io/v1alpha4 Cluster": func() any { return &kindv1alpha4.Cluster{} },
-	"v1 Config":                      func() any { return &v1.Config{} },
+	"v1 Config":                      func() any { return &kubeconfigv1.Config{} },
 }
 
 // bySchema are kinds without Go types in reach: the published schema alone holds them.

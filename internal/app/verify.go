@@ -235,7 +235,7 @@ func (s *scan) file(full, name string) error {
 				for _, e := range all {
 					s.add(diag.Diagnostic{
 						File: s.show(name), Line: e.Line, Column: e.Column, Message: "the file is not valid YAML: " + e.Message,
-						Controls: s.controls(name), Rule: "a file that GitOps applies can be read", Fix: "mend the line, or restore the file: k8ssec generate " + s.dir,
+						Controls: s.controls(name), Rule: "a file that GitOps applies can be read", Fix: "mend the line",
 					})
 				}
 			}
@@ -256,14 +256,27 @@ func (s *scan) file(full, name string) error {
 	return nil
 }
 
-// object holds one object against the schema of the minor.
+// object holds one object against the schema of the minor. What lies in a folder of patches is a
+// part of an object.
 func (s *scan) object(name string, d manifest.Document) {
-	for _, p := range schema.Validate(s.posture.Cluster.Minor(), d.Node) {
+	validate, fix := schema.Validate, "mend the field"
+	if strings.HasPrefix(name, "patches/") || strings.Contains(name, "/patches/") {
+		validate = schema.ValidatePatch
+	}
+	if f, emitted := s.artifacts[name]; emitted && !f.Own {
+		fix += ", or restore the file: k8ssec generate " + s.dir
+	}
+	for _, p := range validate(s.posture.Cluster.Minor(), d.Node) {
+		severity := diag.Error
+		if p.Warning {
+			severity = diag.Warning
+		}
 		s.add(diag.Diagnostic{
-			File: s.show(name), Line: p.Line, Column: p.Column, Field: p.Path,
+			Severity: severity,
+			File:     s.show(name), Line: p.Line, Column: p.Column, Field: p.Path,
 			Message: objectName(d) + ": " + p.Message,
 			Rule:    "every object fits the API of Kubernetes " + s.posture.Cluster.Kubernetes,
-			Fix:     "mend the field, or restore the file: k8ssec generate " + s.dir,
+			Fix:     fix,
 		})
 	}
 }

@@ -162,11 +162,11 @@ func (s Style) Bold(text string) string { return s.wrap("1", text) }
 // Dim makes text stand back where colour is on.
 func (s Style) Dim(text string) string { return s.wrap("2", text) }
 
-// Good, Bad and Odd colour text green, red and yellow where colour is on.
+// Good colours text green where colour is on.
 func (s Style) Good(text string) string { return s.wrap("32", text) }
 
-// Bad colours text red.
+// Bad colours text red where colour is on.
 func (s Style) Bad(text string) string { return s.wrap("31;1", text) }
 
-// Odd colours text yellow.
+// Odd colours text yellow where colour is on.
 func (s Style) Odd(text string) string { return s.wrap("33", text) }

@@ -369,11 +369,13 @@ func (c *checker) controlFinding(path []string, value *node, controls []*Control
 		d.Fix = "remove " + last(path) + "; the profile's own value holds then"
 	}
 	others := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == first.ID })
-	d.Controls = others
+	d.Controls = slices.Clone(others)
 	also := ""
 	if len(others) > 0 {
-		list, _ := json.Marshal(others)
-		also = fmt.Sprintf(", also: %s", list)
+		for i, id := range others {
+			others[i] = quote(id)
+		}
+		also = ", also: [" + strings.Join(others, ", ") + "]"
 	}
 	scope := "cluster: true"
 	if namespace != "" {

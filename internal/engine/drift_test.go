@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/cuecontext"
 
 	"github.com/k8ssec/k8ssec/cue/posture"
 )
@@ -72,7 +73,7 @@ func drift(t *testing.T, v cue.Value, goType reflect.Type, path []string, count 
 		}
 		// A key that every pattern of the schema accepts.
 		key := cue.MakePath(cue.Str("critical"))
-		element := v.FillPath(key, v.Context().CompileString("_")).LookupPath(key)
+		element := v.FillPath(key, cuecontext.New().CompileString("_")).LookupPath(key)
 		if !element.Exists() {
 			t.Errorf("%s is a map in Go and has no pattern in CUE", at)
 			return

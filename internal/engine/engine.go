@@ -86,10 +86,7 @@ func Evaluate(ctx context.Context, o Options) (*Result, error) {
 		return nil, found.Sort()
 	}
 
-	t, err := base.merge(profiles, cluster, l)
-	if err != nil {
-		return nil, err
-	}
+	t := base.merge(profiles, cluster, l)
 	waivers := judge(t, profiles, o.Now)
 	if waivers.found.HasErrors() {
 		return nil, waivers.found.Sort()
@@ -241,12 +238,10 @@ func (t *tree) kindOf(name string) string {
 
 // merge lays the layers over each other: defaults, profiles in canonical order, the cluster file;
 // then, below each namespace, the defaults of its kind.
-func (d *defaults) merge(profiles []*Profile, cluster *layer, l *loader) (*tree, error) {
+func (d *defaults) merge(profiles []*Profile, cluster *layer, l *loader) *tree {
 	d.platform(profiles, cluster)
 	root, kinds := d.shippedLayers(profiles)
-	if err := d.repair(&root, kinds, profiles, l); err != nil {
-		return nil, err
-	}
+	d.repair(&root, kinds, profiles, l)
 	t := &tree{kindDefaults: kinds, shipped: map[string]*node{}}
 	decided := merge(root, cluster.root)
 	root = d.addOns(root, decided)
@@ -274,7 +269,7 @@ func (d *defaults) merge(profiles []*Profile, cluster *layer, l *loader) (*tree,
 		root = fill(root, d.optional.object[pattern], strings.Split(pattern, "."))
 	}
 	t.root = root
-	return t, nil
+	return t
 }
 
 // platform lays what is different on the chosen platform over the defaults.
@@ -306,7 +301,7 @@ func (d *defaults) shippedLayers(profiles []*Profile) (*node, map[string]*node) 
 // repair makes the stricter of two unrelated shipped profiles win, in whatever order they are
 // named: where a default of one breaks a control of the other, the other's own default is taken.
 // A user's own profile is not repaired: its author is told.
-func (d *defaults) repair(root **node, kinds map[string]*node, profiles []*Profile, l *loader) error {
+func (d *defaults) repair(root **node, kinds map[string]*node, profiles []*Profile, l *loader) {
 	related := func(a, b *Profile) bool {
 		return slices.Contains(reach(a, profiles), b.Name) || slices.Contains(reach(b, profiles), a.Name)
 	}
@@ -317,7 +312,7 @@ func (d *defaults) repair(root **node, kinds map[string]*node, profiles []*Profi
 		}
 	}
 	if !independent {
-		return nil
+		return
 	}
 	for _, p := range profiles {
 		// The values that p alone would give.
@@ -338,7 +333,6 @@ func (d *defaults) repair(root **node, kinds map[string]*node, profiles []*Profi
 			}
 		}
 	}
-	return nil
 }
 
 func repaired(n, own *node, failures []failure) *node {

@@ -128,8 +128,8 @@ func isNil(err error) bool {
 	if err == nil {
 		return true
 	}
-	e, ok := err.(cueerrors.Error)
-	return ok && e == nil
+	var e cueerrors.Error
+	return errors.As(err, &e) && e == nil
 }
 
 func asList(err error) (diag.List, bool) {

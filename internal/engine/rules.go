@@ -50,7 +50,8 @@ func ruleFor(path []string, key bool) rule {
 		atEnd := i == len(path)-1
 		switch {
 		case field != nil:
-			found = merged(found, fieldRule(field), atEnd)
+			// On the way down only the nearest rule counts.
+			found = fieldRule(field)
 			expr = field.Value
 			if pattern != nil && key && atEnd {
 				return exprRule(pattern)
@@ -65,14 +66,6 @@ func ruleFor(path []string, key bool) rule {
 		}
 	}
 	return found
-}
-
-// merged prefers the rule of the field itself; on the way down only the nearest one counts.
-func merged(before, now rule, atEnd bool) rule {
-	if now.must != "" || atEnd {
-		return now
-	}
-	return rule{}
 }
 
 // descend finds the field named step below expr: a regular field, a pattern (with its label), or

@@ -585,6 +585,14 @@ func (j *judgement) flow(path []string, direction string, f posture.Flow) {
 		}
 		if peer.CIDR != "" {
 			outer, ok := j.cidr(append(at, "cidr"), peer.CIDR)
+			if j.posture.Network.BlockMetadata && ok {
+				for _, metadata := range j.posture.Network.MetadataCIDRs {
+					if blocked, err := netip.ParsePrefix(metadata); err == nil && blocked.Overlaps(outer) && blocked.Bits() <= outer.Bits() {
+						j.report(append(at, "cidr"), fmt.Sprintf("is %s, which is the cloud's metadata service (%s)", peer.CIDR, metadata),
+							"network.blockMetadata closes it: it hands out the node's own credentials", "give the workload an identity of its own, and remove the flow")
+					}
+				}
+			}
 			for k, except := range peer.Except {
 				inner, okInner := j.cidr(append(at, "except", itoa(k)), except)
 				if ok && okInner && (!outer.Overlaps(inner) || inner.Bits() <= outer.Bits()) {

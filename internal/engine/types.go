@@ -63,7 +63,7 @@ func shape(n *node, t reflect.Type, path []string, found *diag.List) {
 			value := n.object[key]
 			f, ok := fields[key]
 			if !ok {
-				*found = append(*found, unknownField(n, value, key, fields, path))
+				*found = append(*found, unknownField(value, key, fields, path))
 				continue
 			}
 			shape(value, t.Field(f.index).Type, append(path, key), found)
@@ -176,7 +176,7 @@ func exampleOfKind(t reflect.Type, n *node, path []string) string {
 	}
 }
 
-func unknownField(parent, value *node, key string, fields map[string]field, path []string) diag.Diagnostic {
+func unknownField(value *node, key string, fields map[string]field, path []string) diag.Diagnostic {
 	names := make([]string, 0, len(fields))
 	for name := range fields {
 		names = append(names, name)

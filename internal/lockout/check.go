@@ -167,8 +167,7 @@ func newWorld(p *posture.Posture) *world {
 func (w *world) add(o *Object) {
 	value := o.Value
 	if k, ok := value.(interface{ GetObjectKind() schema.ObjectKind }); ok {
-		switch kind := k.GetObjectKind().GroupVersionKind().GroupKind(); {
-		case isStep(kind) || kind == kustomizeFile:
+		if kind := k.GetObjectKind().GroupVersionKind().GroupKind(); isStep(kind) || kind == kustomizeFile {
 			// The gitops generator has types of its own for these; there are few of them.
 			value = untyped(value)
 		}

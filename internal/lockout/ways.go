@@ -674,14 +674,14 @@ func (w *world) flowPeer(namespace, flowName string, own *endpoint, flow *postur
 				w.collect(w.explain(y, v, namespace, expected))
 			}
 			if peer.Namespace != "" {
-				w.otherEnd(field, namespace, own, flow, peer, p, d)
+				w.otherEnd(field, namespace, own, peer, p, d)
 			}
 		}
 	}
 }
 
 // otherEnd warns about a flow between two namespaces that only one of them declares.
-func (w *world) otherEnd(field, namespace string, own *endpoint, flow *posture.Flow, peer *posture.Peer, p ports, d direction) {
+func (w *world) otherEnd(field, namespace string, own *endpoint, peer *posture.Peer, p ports, d direction) {
 	if peer.Namespace == namespace {
 		return
 	}

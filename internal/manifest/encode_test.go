@@ -356,7 +356,7 @@ func TestStructRules(t *testing.T) {
 		*inner
 		D       string `json:"d"`
 		Skipped string `json:"-"`
-		Dash    string `json:"-,"`
+		Dash    string `json:"-,"` //nolint:staticcheck // the odd name is what is tested
 		NoTag   bool
 		Text    int64           `json:"text,string"`
 		Zero    metav1.Time     `json:"zero"`

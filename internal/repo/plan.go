@@ -144,9 +144,9 @@ func (r *Repo) Plan(files []File, meta Meta) (*Plan, error) {
 	files = slices.Clone(files)
 	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	render := make(map[string]int, len(files))
-	names := make([]string, len(files))
+	names := make([]string, 0, len(files))
 	for i, f := range files {
-		names[i] = f.Path
+		names = append(names, f.Path)
 		render[f.Path] = i
 		if UserOwned(f.Path) != f.Own {
 			return nil, errors.New("path " + f.Path + ": cluster.cue and patches/ are the user's and written once, all else is not")

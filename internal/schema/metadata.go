@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -61,7 +61,7 @@ func (v *validator) name(n *yaml.Node, apiVersion, kind string) {
 	case text == "":
 		v.problem(n, "name must not be empty")
 	case strings.HasPrefix(apiVersion, "rbac.authorization.k8s.io/"):
-		v.all(n, path.IsValidPathSegmentName(text))
+		v.all(n, content.IsPathSegmentName(text))
 	case apiVersion == "v1" && kind == "Namespace":
 		v.all(n, validation.IsDNS1123Label(text))
 	case apiVersion == "v1" && kind == "Service":
