@@ -121,7 +121,7 @@ func (k *cluster) patch(t *testing.T, path, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), "PATCH", k.Admin.Host+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, k.Admin.Host+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func (k *cluster) put(t *testing.T, o *unstructured.Unstructured) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), "PATCH",
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch,
 		k.Admin.Host+p+"?fieldManager=test&force=true&fieldValidation=Strict", strings.NewReader(string(b)))
 	if err != nil {
 		t.Fatal(err)

@@ -144,7 +144,7 @@ func patchAs(ctx context.Context, config *rest.Config, path, contentType, body s
 	if err != nil {
 		return answer{}, err
 	}
-	req, err := http.NewRequestWithContext(ctx, "PATCH", strings.TrimSuffix(config.Host, "/")+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, strings.TrimSuffix(config.Host, "/")+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}

@@ -116,12 +116,12 @@ func (s *scan) add(d diag.Diagnostic) {
 }
 
 // lock holds what the last run recorded against what this run would.
-func (s *scan) lock(o engine.Options, version string) error {
+func (s *scan) lock(o engine.Options, version string) (err error) {
 	r, err := repo.Open(s.dir)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	lock, err := r.Load()
 	if errors.Is(err, fs.ErrNotExist) {
 		s.add(diag.Diagnostic{
