@@ -7,7 +7,7 @@ MODULES = . e2e e2e/cilium
 LINT = $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help build test unit e2e minors components lint bench update
+.PHONY: help build test unit e2e firewall minors components lint bench update
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -15,18 +15,24 @@ help: ## list the targets
 build: ## build bin/k8ssec
 	$(GO) build -trimpath -o bin/k8ssec ./cmd/k8ssec
 
-test: unit e2e ## all tests; the first run builds a Kubernetes control plane, which takes minutes
+test: unit e2e firewall ## all tests; the first run builds a Kubernetes control plane, which takes minutes
 
 unit: ## the tests of the command itself, which need nothing
 	$(GO) test ./...
 
+# Tests that need the older minors are called TestMinors; those that need root have a folder of their own.
 e2e: components ## what is emitted against the real API server, etcd, kubeadm and Cilium's policy engine
-	cd e2e && $(GO) test -p 1 -timeout 30m $$($(GO) list ./... | grep -v /e2e/minors)
+	cd e2e && $(GO) test -p 1 -timeout 30m -skip '^TestMinors$$' $$($(GO) list ./... | grep -v /e2e/firewall)
 	cd e2e/cilium && $(GO) test ./...
+
+firewall: ## the node firewall in a network namespace; needs root, nft and ip
+	tools/packages.sh nft:nftables ip:iproute2
+	@if [ "$$(id -u)" = 0 ]; then cd e2e && $(GO) test -count 1 ./firewall; \
+	else echo "NOT TESTED: the node firewall, because it takes root to load one: sudo make firewall"; fi
 
 minors: ## what is emitted against kubeadm and the API server of each older minor that is supported
 	cd e2e && $(GO) run ./components/build kubernetes etcd kubernetes-1.36 kubernetes-1.35 kubernetes-1.34
-	cd e2e && $(GO) test -timeout 30m ./minors/...
+	cd e2e && $(GO) test -p 1 -timeout 30m -run '^TestMinors$$' ./minors ./admission
 
 components: ## build the real components that the tests run, into the user's cache
 	cd e2e && $(GO) run ./components/build
@@ -35,6 +41,7 @@ lint: ## gofmt, go vet, golangci-lint, shellcheck, govulncheck
 	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
 	@set -e; for m in $(MODULES); do echo "== lint $$m"; (cd $$m && $(GO) vet ./... && $(LINT) ./...); done
+	tools/packages.sh shellcheck:shellcheck
 	tools/shellcheck.sh
 	tools/vulncheck.sh $(MODULES)
 

@@ -11,10 +11,10 @@ import (
 // The newest minor runs in e2e/controlplane, with all profiles.
 var minors = []string{"1.34", "1.35", "1.36"}
 
-// TestAccepted starts each minor's control plane from its own repository, for the weakest profile
+// TestMinors starts each minor's control plane from its own repository, for the weakest profile
 // and for the two that say most, and applies everything: a flag or field that the minor does not
 // know keeps a component from starting, and an object that it does not know is refused.
-func TestAccepted(t *testing.T) {
+func TestMinors(t *testing.T) {
 	for _, minor := range minors {
 		for _, profile := range []string{"baseline", "cis-l2", "nsa"} {
 			t.Run(minor+" "+profile, func(t *testing.T) {
