@@ -20,9 +20,10 @@ test: unit e2e firewall ## all tests; the first run builds a Kubernetes control 
 unit: ## the tests of the command itself, which need nothing
 	$(GO) test ./...
 
+# Never from the cache of test results: go does not see that the command under test has changed.
 # Tests that need the older minors are called TestMinors; those that need root have a folder of their own.
 e2e: components ## what is emitted against the real API server, etcd, kubeadm and Cilium's policy engine
-	cd e2e && $(GO) test -p 1 -timeout 30m -skip '^TestMinors$$' $$($(GO) list ./... | grep -v /e2e/firewall)
+	cd e2e && $(GO) test -p 1 -count 1 -timeout 30m -skip '^TestMinors$$' $$($(GO) list ./... | grep -v /e2e/firewall)
 	cd e2e/cilium && $(GO) test ./...
 
 firewall: ## the node firewall in a network namespace; needs root, nft and ip
@@ -32,7 +33,7 @@ firewall: ## the node firewall in a network namespace; needs root, nft and ip
 
 minors: ## what is emitted against kubeadm and the API server of each older minor that is supported
 	cd e2e && $(GO) run ./components/build kubernetes etcd kubernetes-1.36 kubernetes-1.35 kubernetes-1.34
-	cd e2e && $(GO) test -p 1 -timeout 30m -run '^TestMinors$$' ./minors ./admission
+	cd e2e && $(GO) test -p 1 -count 1 -timeout 30m -run '^TestMinors$$' ./minors ./admission
 
 components: ## build the real components that the tests run, into the user's cache
 	cd e2e && $(GO) run ./components/build
