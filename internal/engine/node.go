@@ -86,6 +86,19 @@ func (n *node) keys() []string {
 	return slices.Sorted(maps.Keys(n.object))
 }
 
+// byUser says whether the user wrote any part of the value.
+func (n *node) byUser() bool {
+	if n.layer != nil && n.layer.user {
+		return true
+	}
+	for _, child := range n.object {
+		if child.byUser() {
+			return true
+		}
+	}
+	return slices.ContainsFunc(n.list, (*node).byUser)
+}
+
 // str returns a string scalar, or "".
 func (n *node) str() string {
 	if n == nil {

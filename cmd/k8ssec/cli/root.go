@@ -33,9 +33,8 @@ const (
 // Main runs one command at the time that now tells and returns its exit code.
 func Main(args []string, stdout, stderr io.Writer, now func() time.Time) int {
 	// A run lives for milliseconds and allocates little: collecting garbage less often saves more
-	// time than it costs memory. The limit bounds it for clusters with thousands of namespaces.
+	// time than it costs memory.
 	debug.SetGCPercent(400)
-	debug.SetMemoryLimit(700 << 20)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app.App{
