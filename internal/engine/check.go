@@ -367,6 +367,12 @@ func (c *checker) controlFinding(path []string, value *node, controls []*Control
 		d.Value = value.text()
 	}
 	d.Message = fmt.Sprintf("%s is %s, weaker than profile %s allows", pathText(path), cmpOr(d.Value, "missing"), first.Profile)
+	if value != nil && value.layer != nil && !value.layer.user {
+		d.Message = fmt.Sprintf("%s is %s by default, and profile %s does not allow that", pathText(path), d.Value, first.Profile)
+		if d.Fix == "" {
+			d.Fix = fmt.Sprintf("write a value that it allows, here or among the defaults of profile %s: %s: ...", first.Profile, pathText(path))
+		}
+	}
 	if value != nil && value.layer != nil && value.layer.user && value.layer.profile != "" {
 		d.Message = fmt.Sprintf("profile %s sets %s to %s, weaker than profile %s allows", value.layer.profile, pathText(path), d.Value, first.Profile)
 	}

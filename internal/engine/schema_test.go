@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,6 +24,30 @@ func TestSchemaJSON(t *testing.T) {
 	}
 	if strings.Contains(string(data), `"required": [`) {
 		t.Error("a cluster file is a part of a posture, so no field is required")
+	}
+}
+
+// TestProfileFields holds the lists of checkProfile against cue/control.
+func TestProfileFields(t *testing.T) {
+	l := newLoader("")
+	schema, err := l.shipped("cue/control")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{"#Profile": profileFields, "#Control": controlFields} {
+		iter, err := schema.LookupPath(cue.ParsePath(name)).Fields(cue.Optional(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for iter.Next() {
+			got = append(got, iter.Selector().Unquoted())
+		}
+		slices.Sort(got)
+		sorted := slices.Sorted(slices.Values(want))
+		if !slices.Equal(got, sorted) {
+			t.Errorf("%s has %v, checkProfile knows %v", name, got, sorted)
+		}
 	}
 }
 
