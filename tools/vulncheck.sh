@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # Checks the named modules against the Go vulnerability database. Where the database cannot be
-# reached the check is not done, and says so: it neither fails for that nor passes in silence.
+# reached, or GOVULNDB is off, the check is not done, and says so: it neither fails for that nor passes in silence.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
+if [ "${GOVULNDB:-}" = off ]; then
+	echo "govulncheck: NOT CHECKED: GOVULNDB=off, there is no way to the vulnerability database from here."
+	exit 0
+fi
 for module in "$@"; do
 	status=0
 	out=$(cd "$module" && go tool -modfile="$root/tools/go.mod" govulncheck ./... 2>&1) || status=$?
