@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -227,5 +228,29 @@ func TestNoSecrets(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestDecisions holds that each line that a person is told to write is accepted as it stands, and
+// decides what it says: written down, it is no longer undecided.
+func TestDecisions(t *testing.T) {
+	for _, c := range combinations(t) {
+		if strings.Contains(c.name, "-1.35-") || strings.Contains(c.name, "-1.36-") {
+			continue // the same lines as the versions beside them
+		}
+		t.Run(c.name, func(t *testing.T) {
+			_, tree := renderAll(t, c.source)
+			for _, d := range tree.Undecided {
+				source := append(slices.Clone(c.source), "\n"+d.Line+"\n"...)
+				if value, ok := strings.CutPrefix(d.Line, "cluster: kubernetes: "); ok {
+					// The file has that field already.
+					source = regexp.MustCompile(`kubernetes: "[0-9.]+"`).ReplaceAll(c.source, []byte("kubernetes: "+value))
+				}
+				_, decided := renderAll(t, source)
+				if slices.ContainsFunc(decided.Undecided, func(o generators.Decision) bool { return o.Line == d.Line }) {
+					t.Errorf("%s is written and still undecided", d.Line)
+				}
+			}
+		})
 	}
 }
