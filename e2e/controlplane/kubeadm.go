@@ -26,3 +26,6 @@ func (c *ControlPlane) Kubectl(t testing.TB, args ...string) string {
 	t.Helper()
 	return run(t, exec.Command(filepath.Join(c.tools, "kubectl"), append([]string{"--kubeconfig", c.Kubeconfig()}, args...)...))
 }
+
+// Tools is the folder that holds kubectl.
+func (c *ControlPlane) Tools() string { return c.tools }
