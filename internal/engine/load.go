@@ -251,7 +251,7 @@ func parse(name string, data []byte) (*ast.File, error) {
 	if line, column, deep := tooDeep(data); deep {
 		return nil, fail(line, column, fmt.Sprintf("the file is nested more than %d levels deep", maxDepth), "no posture is this deep; check for a missing brace")
 	}
-	file, err := parser.ParseFile(name, data, parser.ParseComments)
+	file, err := parser.ParseFile(name, data)
 	if err != nil {
 		return nil, syntaxErrors(name, err)
 	}

@@ -257,25 +257,45 @@ func decodeField(v cue.Value, name string, into any) error {
 
 // controlOf reads one control; what is absent has the default that cue/control says.
 func controlOf(id string, v cue.Value) (*Control, error) {
-	c := &Control{ID: id, Level: 1}
-	kind := "manual"
-	for _, f := range []struct {
-		name string
-		into any
-	}{
-		{"catalogue", &c.Catalogue}, {"title", &c.Title}, {"kind", &kind}, {"domain", &c.Domain},
-		{"why", &c.Why}, {"fix", &c.Fix}, {"level", &c.Level}, {"kinds", &c.kinds},
-	} {
-		if err := decodeField(v, f.name, f.into); err != nil {
+	c := &Control{ID: id, Level: 1, kinds: []string{"tenant"}}
+	fields, err := v.Fields()
+	if err != nil {
+		return nil, err
+	}
+	for fields.Next() {
+		value := fields.Value()
+		var err error
+		switch fields.Selector().Unquoted() {
+		case "catalogue":
+			c.Catalogue, err = value.String()
+		case "title":
+			c.Title, err = value.String()
+		case "domain":
+			c.Domain, err = value.String()
+		case "why":
+			c.Why, err = value.String()
+		case "fix":
+			c.Fix, err = value.String()
+		case "kind":
+			var kind string
+			kind, err = value.String()
+			c.Automated = kind == "automated"
+		case "level":
+			var level int64
+			level, err = value.Int64()
+			c.Level = int(level)
+		case "kinds":
+			c.kinds = nil
+			err = value.Decode(&c.kinds)
+		case "cluster":
+			c.cluster = value
+		case "namespace":
+			c.namespace = value
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
-	if c.kinds == nil {
-		c.kinds = []string{"tenant"}
-	}
-	c.Automated = kind == "automated"
-	c.cluster = v.LookupPath(cue.MakePath(cue.Str("cluster")))
-	c.namespace = v.LookupPath(cue.MakePath(cue.Str("namespace")))
 	return c, nil
 }
 

@@ -34,7 +34,7 @@ const (
 func Main(args []string, stdout, stderr io.Writer, now func() time.Time) int {
 	// A run lives for milliseconds and allocates little: collecting garbage less often saves more
 	// time than it costs memory.
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(600)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app.App{
