@@ -23,8 +23,8 @@ type App struct {
 	Now func() time.Time
 	// Stdout takes results, Stderr everything for people beside them.
 	Stdout, Stderr io.Writer
-	// Colour says whether Stdout and Stderr may be coloured.
-	Colour bool
+	// Colour and ErrColour say whether Stdout and Stderr may be coloured.
+	Colour, ErrColour bool
 	// Version is the tool's version.
 	Version string
 	// Generators are the domains.

@@ -258,7 +258,7 @@ func (a *App) refuse(dir string, t *render.Tree, refused []repo.Item) error {
 		}
 		found = append(found, d)
 	}
-	if err := found.Sort().WriteText(a.Stderr, diag.Style{Colour: a.Colour}); err != nil {
+	if err := found.Sort().WriteText(a.Stderr, diag.Style{Colour: a.ErrColour}); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.Stderr, "nothing was written\n")

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/k8ssec/k8ssec/generators/all"
@@ -39,7 +40,7 @@ func Main(args []string, stdout, stderr io.Writer, now func() time.Time) int {
 	defer stop()
 	a := &app.App{
 		Now: now, Stdout: stdout, Stderr: stderr, Version: version,
-		Colour: colour(stdout), Generators: all.List(),
+		Colour: colour(stdout), ErrColour: colour(stderr), Generators: all.List(),
 	}
 	root := newRoot(a)
 	root.SetArgs(args)
@@ -77,8 +78,7 @@ func colour(w io.Writer) bool {
 	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return false
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return isatty.IsTerminal(f.Fd())
 }
 
 func newRoot(a *app.App) *cobra.Command {
