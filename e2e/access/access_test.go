@@ -7,8 +7,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -43,15 +41,8 @@ namespaces: ci: {owner: "platform", apiAccess: true}
 // start emits a repository with the profile and what is added to its cluster file, and applies it.
 func start(t *testing.T, profile, added string) *controlplane.ControlPlane {
 	t.Helper()
-	dir := controlplane.Init(t, "--profile", profile)
 	file := "package cluster\n\nprofiles: [\"" + profile + "\"]\ncluster: {name: \"test\", cni: \"other\"}\n" + tenants + added
-	if err := os.WriteFile(filepath.Join(dir, "cluster.cue"), []byte(file), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(controlplane.K8ssec(t), "generate", dir).CombinedOutput(); err != nil {
-		t.Fatalf("k8ssec generate: %v\n%s", err, out)
-	}
-	c := controlplane.Start(t, dir)
+	c := controlplane.Start(t, controlplane.Generate(t, file))
 	c.ApplyCRDs(t)
 	for _, err := range c.Apply(t) {
 		t.Error(err)

@@ -13,6 +13,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/k8ssec/k8ssec/e2e/controlplane"
 )
 
 // testWaivers shows that a waiver opens what it names and nothing else, and that what it lets through
@@ -52,7 +54,7 @@ waivers: {
 }
 `)
 	text = strings.Replace(text, `profiles: ["restricted"]`, `profiles: ["restricted", "cis"]`, 1)
-	for _, o := range policies(t, repository(t, text)) {
+	for _, o := range policies(t, controlplane.Generate(t, text)) {
 		k.put(t, o)
 	}
 	k.create(t, object("v1", "Namespace", "", "team-w", map[string]any{"metadata": map[string]any{"labels": map[string]any{
