@@ -25,6 +25,8 @@ type App struct {
 	Stdout, Stderr io.Writer
 	// Colour and ErrColour say whether Stdout and Stderr may be coloured.
 	Colour, ErrColour bool
+	// Tune is told the size of a cluster file, in bytes, before a run; it may be nil.
+	Tune func(source int)
 	// Version is the tool's version.
 	Version string
 	// Generators are the domains.

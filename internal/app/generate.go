@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -118,7 +117,9 @@ func (a *App) Generate(ctx context.Context, o GenerateOptions) (*Written, error)
 
 func (a *App) write(ctx context.Context, dir, name string, source []byte, first, dryRun bool) (_ *Written, err error) {
 	start := time.Now()
-	debug.SetMemoryLimit(memoryLimit(len(source)))
+	if a.Tune != nil {
+		a.Tune(len(source))
+	}
 	options := engine.Options{Name: name, Source: source, Dir: dir, Now: a.Now()}
 	inputs, err := engine.Inputs(options, a.Version)
 	if err != nil {
@@ -180,10 +181,6 @@ func (a *App) write(ctx context.Context, dir, name string, source []byte, first,
 	w.elapsed = time.Since(start)
 	return w, nil
 }
-
-// memoryLimit is the size at which the runtime begins to collect garbage in earnest, for a cluster
-// file of so many bytes: a run lives for a moment, and short of this, memory is cheaper than time.
-func memoryLimit(source int) int64 { return 60<<20 + 320*int64(source) }
 
 // unchanged returns the lock where a run would change nothing: the inputs are those of the last
 // run, no waiver changed its state since, and every file is as it was written.

@@ -1,10 +1,12 @@
 package manifest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 
 	"github.com/k8ssec/k8ssec/generators"
 )
@@ -29,7 +31,12 @@ func Encode(a *generators.Artifact) ([]byte, error) {
 	case len(a.Objects) == 0:
 		return nil, fmt.Errorf("%s: the artifact is empty", a.Path)
 	}
-	w := &writer{buf: make([]byte, 0, 512+2048*len(a.Objects))}
+	w, _ := buffers.Get().(*writer)
+	if w == nil {
+		w = &writer{buf: make([]byte, 0, 16<<10)}
+	}
+	defer buffers.Put(w)
+	w.buf, w.depth = w.buf[:0], 0
 	w.comment(header)
 	w.comment(a.Comment)
 	for i, o := range a.Objects {
@@ -43,8 +50,12 @@ func Encode(a *generators.Artifact) ([]byte, error) {
 			return nil, fmt.Errorf("%s: object %d: %w", a.Path, i, err)
 		}
 	}
-	return w.buf, nil
+	// Thousands of files are held at once, so each has its own size and no more.
+	return bytes.Clone(w.buf), nil
 }
+
+// buffers keeps the writers of files that are done.
+var buffers sync.Pool
 
 // EncodeObject returns one object as a YAML document, without comments.
 func EncodeObject(value any) ([]byte, error) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -33,13 +34,11 @@ const (
 
 // Main runs one command at the time that now tells and returns its exit code.
 func Main(args []string, stdout, stderr io.Writer, now func() time.Time) int {
-	// A run lives for milliseconds and allocates little: collecting garbage less often saves more
-	// time than it costs memory.
 	debug.SetGCPercent(600)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app.App{
-		Now: now, Stdout: stdout, Stderr: stderr, Version: version,
+		Now: now, Stdout: stdout, Stderr: stderr, Version: version, Tune: tune,
 		Colour: colour(stdout), ErrColour: colour(stderr), Generators: all.List(),
 	}
 	root := newRoot(a)
@@ -48,6 +47,15 @@ func Main(args []string, stdout, stderr io.Writer, now func() time.Time) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	return report(err, stderr, diag.Style{Colour: colour(stderr)})
+}
+
+// tune fits the runtime to a run that lives for a moment. Short of the limit, memory is cheaper than
+// time; and waking a second processor costs more than it brings where there is little to do.
+func tune(source int) {
+	debug.SetMemoryLimit(60<<20 + 320*int64(source))
+	if source < 32<<10 {
+		runtime.GOMAXPROCS(1)
+	}
 }
 
 // report prints an error that is not printed yet and chooses the exit code by its type.
