@@ -23,7 +23,7 @@ unit: ## the tests of the command itself, which need nothing
 # Never from the cache of test results: go does not see that the command under test has changed.
 # Tests that need the older minors are called TestMinors; those that need root have a folder of their own.
 e2e: components ## what is emitted against the real API server, etcd, kubeadm and Cilium's policy engine
-	cd e2e && $(GO) test -p 1 -count 1 -timeout 30m -skip '^TestMinors$$' $$($(GO) list ./... | grep -v /e2e/firewall)
+	cd e2e && $(GO) test -p 1 -parallel 3 -count 1 -timeout 30m -skip '^TestMinors$$' $$($(GO) list ./... | grep -v /e2e/firewall)
 	cd e2e/cilium && $(GO) test ./...
 
 firewall: ## the node firewall in a network namespace; needs root, nft and ip

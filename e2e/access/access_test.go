@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/k8ssec/k8ssec/e2e/controlplane"
 )
@@ -325,12 +326,17 @@ func deploys(t *testing.T, c *controlplane.ControlPlane) {
 		forbidden(t, name+": a deployment at the neighbour's", err)
 	}
 	admin := as(t, c, "admin")
-	scale, err := admin.AppsV1().Deployments("team-a").GetScale(t.Context(), "owner", metav1.GetOptions{})
+	// The deployment controller writes to the same object.
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		scale, err := admin.AppsV1().Deployments("team-a").GetScale(t.Context(), "owner", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		scale.Spec.Replicas = 0
+		_, err = admin.AppsV1().Deployments("team-a").UpdateScale(t.Context(), "owner", scale, metav1.UpdateOptions{})
+		return err
+	})
 	if err != nil {
-		t.Fatalf("an admin cannot see the scale of a tenant's deployment: %v", err)
-	}
-	scale.Spec.Replicas = 0
-	if _, err := admin.AppsV1().Deployments("team-a").UpdateScale(t.Context(), "owner", scale, metav1.UpdateOptions{}); err != nil {
 		t.Errorf("an admin cannot stop a tenant's deployment: %v", err)
 	}
 	_, err = admin.AppsV1().Deployments("team-a").Patch(t.Context(), "owner", types.MergePatchType, []byte(`{"spec":{"replicas":1}}`), metav1.PatchOptions{})

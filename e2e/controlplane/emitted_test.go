@@ -73,6 +73,7 @@ const tenant = "team-a"
 // TestEmitted starts a control plane from each repository, applies everything that is in it, and asks
 // the API server.
 func TestEmitted(t *testing.T) {
+	t.Parallel()
 	for _, r := range repositories {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
