@@ -527,7 +527,7 @@ func FuzzEncode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var in map[string]any
 		if err := json.Unmarshal(data, &in); err != nil || in == nil {
-			t.Skip()
+			return // not an object, so nothing that Encode is given
 		}
 		checkReadsBack(t, in)
 	})
