@@ -21,7 +21,9 @@ var allowed = map[string][]string{
 	"generators":               {".", "cue/posture"},
 	"generators/all":           {"generators", "generators/*"},
 	"generators/generatortest": {"cue/posture", "generators", "internal/diag", "internal/engine", "internal/manifest"},
-	"generators/*":             {"cue/posture", "generators"},
+	"generators/addons":        {"cue/posture", "generators"},
+	"generators/addons/update": {"generators/addons"},
+	"generators/*":             {"cue/posture", "generators", "generators/addons"},
 	"profiles":                 nil,
 	"internal/app": {
 		".", "cue/posture", "generators", "internal/diag", "internal/engine", "internal/lockout", "internal/manifest",

@@ -2,6 +2,7 @@ package gitops
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/k8ssec/k8ssec/cue/posture"
 	"github.com/k8ssec/k8ssec/generators"
+	"github.com/k8ssec/k8ssec/generators/addons"
 )
 
 const (
@@ -20,7 +22,7 @@ const (
 
 // argo returns the form for Argo CD: one Application that applies gitops/, and in it one for each
 // folder below manifests/. It needs the URL of this repository, so it is empty without.
-func argo(p *posture.Posture) *generators.Output {
+func argo(p *posture.Posture) (*generators.Output, error) {
 	out := &generators.Output{}
 	if p.GitOps.URL == "" {
 		out.Undecided = append(out.Undecided, generators.Decision{
@@ -28,7 +30,7 @@ func argo(p *posture.Posture) *generators.Output {
 			Line:     `gitops: url: "ssh://git@git.internal/platform/` + p.Cluster.Name + `.git"`,
 			Enables:  "the Applications that apply this repository; until then nothing of it reaches the cluster",
 		})
-		return out
+		return out, nil
 	}
 	applications := []generators.Object{{
 		Value: argoApplication(p, "k8ssec", "", at(p, "gitops")),
@@ -45,6 +47,14 @@ func argo(p *posture.Posture) *generators.Output {
 		}
 		applications = append(applications, object)
 	}
+	projects := []generators.Object{argoDefaultProject(p), argoPlatformProject(p)}
+	if installed := addons.Installed(p); len(installed) > 0 {
+		project, err := argoAddonProject(p, installed)
+		if err != nil {
+			return nil, err
+		}
+		projects = append(projects, project)
+	}
 	out.Artifacts = append(out.Artifacts,
 		generators.Artifact{
 			Path:    "gitops/argocd-cm.yaml",
@@ -54,7 +64,7 @@ func argo(p *posture.Posture) *generators.Output {
 		generators.Artifact{
 			Path:    "gitops/projects.yaml",
 			Comment: "What may be applied from where, and as whom. Read by Argo CD.",
-			Objects: []generators.Object{argoDefaultProject(p), argoPlatformProject(p)},
+			Objects: projects,
 		},
 		generators.Artifact{
 			Path:    "gitops/applications.yaml",
@@ -69,7 +79,7 @@ func argo(p *posture.Posture) *generators.Output {
 			Objects: argoTenant(p, name),
 		})
 	}
-	return out
+	return out, nil
 }
 
 // argoApplication is an Application of the platform. It has no finalizer: deleting it leaves what it
@@ -178,6 +188,39 @@ func argoPlatformProject(p *posture.Posture) generators.Object {
 			"Only who may merge to its branch may use this project.",
 		Claims: generators.Claims("spec.sourceRepos", "gitops-5"),
 	}
+}
+
+// argoAddonProject is the project of the add-ons: their charts and no others, into their namespaces.
+func argoAddonProject(p *posture.Posture, installed []addons.Addon) (generators.Object, error) {
+	var none generators.Object
+	var from []string
+	var to []destination
+	for _, a := range installed {
+		pin, err := addons.Lookup(a.Name)
+		if err != nil {
+			return none, err
+		}
+		from = append(from, pin.Chart.URL)
+		to = append(to, destination{Server: inCluster, Namespace: a.Namespace})
+	}
+	slices.Sort(from)
+	return generators.Object{
+		Value: &appProject{
+			TypeMeta:   metav1.TypeMeta{APIVersion: argoAPI, Kind: "AppProject"},
+			ObjectMeta: argoMeta(p, addons.ArgoProject),
+			Spec: appProjectSpec{
+				Description:              "The add-ons: the charts that this repository pins.",
+				SourceRepos:              slices.Compact(from),
+				Destinations:             to,
+				ClusterResourceWhitelist: []groupKind{{Group: "*", Kind: "*"}},
+				DestinationServiceAccounts: []destinationServiceAcc{{
+					Server: inCluster, Namespace: "*", DefaultServiceAccount: p.GitOps.Namespace + ":argocd-application-controller",
+				}},
+			},
+		},
+		Why:    "Charts bring cluster-wide roles and CRDs, so this project may write them, but only what comes from these charts.",
+		Claims: generators.Claims("spec.sourceRepos", "gitops-5"),
+	}, nil
 }
 
 // argoTenant is a tenant's own repository, with a project of its own.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/k8ssec/k8ssec/cue/posture"
 	"github.com/k8ssec/k8ssec/generators"
+	"github.com/k8ssec/k8ssec/generators/addons"
 )
 
 const domain = "gitops"
@@ -15,6 +16,8 @@ type wave struct {
 	domain string
 	// after are the domains that must be there, and healthy, before.
 	after []string
+	// addons are those that bring the kinds which the folder holds; it waits for the installed ones.
+	addons []string
 	// number is the same order for Argo CD, which knows no dependencies.
 	number string
 	why    string
@@ -24,6 +27,9 @@ type wave struct {
 	// when says whether the posture has this folder; nil means always.
 	when func(*posture.Posture) bool
 }
+
+// fences are what must stand before anything that runs pods.
+var fences = []string{"access", "resources", "network", "workloads"}
 
 // waves is the order in which the domains are applied: the fence before what it holds.
 var waves = []wave{
@@ -48,7 +54,7 @@ var waves = []wave{
 		why: "Admission policies and their bindings, before the workloads that they are for.",
 	},
 	{
-		domain: domain, after: []string{"access", "resources", "network", "workloads"}, number: "2",
+		domain: domain, after: fences, number: "4",
 		loose: true,
 		why:   "The tenants' own repositories, last: what they bring meets every rule above.",
 		when:  func(p *posture.Posture) bool { return len(tenants(p)) > 0 },
@@ -60,9 +66,50 @@ func tenants(p *posture.Posture) []string {
 	return slices.DeleteFunc(p.NamespaceNames(), func(name string) bool { return p.Namespaces[name].GitSource == nil })
 }
 
-// active are the waves of this posture.
+// active are the waves of this posture, with a wave for each add-on. With Argo CD an add-on is an
+// Application of its own (generators/addons), so that it is a wave for Flux only.
 func active(p *posture.Posture) []wave {
-	return slices.DeleteFunc(slices.Clone(waves), func(w wave) bool { return w.when != nil && !w.when(p) })
+	installed := addons.Installed(p)
+	folder := func(name string) (string, bool) {
+		i := slices.IndexFunc(installed, func(a addons.Addon) bool { return a.Name == name })
+		if i < 0 {
+			return "", false
+		}
+		return installed[i].Folder(), true
+	}
+	var out []wave
+	for _, w := range waves {
+		if w.when != nil && !w.when(p) {
+			continue
+		}
+		if p.GitOps.Engine == "flux" {
+			w.after = slices.Clone(w.after)
+			for _, name := range w.addons {
+				if f, ok := folder(name); ok {
+					w.after = append(w.after, f)
+				}
+			}
+		}
+		out = append(out, w)
+	}
+	if p.GitOps.Engine != "flux" {
+		return out
+	}
+	first := slices.IndexFunc(out, func(w wave) bool { return len(w.after) > 0 && !slices.Contains(w.after, "namespaces") })
+	if first < 0 {
+		first = len(out)
+	}
+	for _, a := range installed {
+		w := wave{domain: a.Folder(), after: slices.Clone(fences), why: a.Why}
+		for _, name := range a.After {
+			if f, ok := folder(name); ok {
+				w.after = append(w.after, f)
+			}
+		}
+		out = slices.Insert(out, first, w)
+		first++
+	}
+	return out
 }
 
 // at is a path inside of the Git repository that holds the emitted one.
@@ -78,9 +125,12 @@ func New() generators.Generator { return generator{} }
 func (generator) Domain() string { return domain }
 
 func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
-	var out *generators.Output
+	out := &generators.Output{}
 	if p.GitOps.Engine == "argocd" {
-		out = argo(p)
+		var err error
+		if out, err = argo(p); err != nil {
+			return nil, err
+		}
 	} else {
 		out = flux(p)
 	}

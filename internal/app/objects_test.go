@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -35,7 +36,7 @@ func strict(t *testing.T) runtime.Decoder {
 	t.Helper()
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		scheme.AddToScheme, kustomizev1.AddToScheme, sourcev1.AddToScheme, apiserverv1.AddToScheme, auditv1.AddToScheme,
+		scheme.AddToScheme, helmv2.AddToScheme, kustomizev1.AddToScheme, sourcev1.AddToScheme, apiserverv1.AddToScheme, auditv1.AddToScheme,
 		kubeletv1beta1.AddToScheme, kubeproxyv1alpha1.AddToScheme, podsecurityv1.AddToScheme, policyconfigv1.AddToScheme,
 	} {
 		if err := add(s); err != nil {

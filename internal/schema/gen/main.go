@@ -29,6 +29,9 @@ var crds = []struct{ module, version, file string }{
 	{"github.com/cilium/cilium", "v1.20.2", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumclusterwidenetworkpolicies.yaml"},
 	{"github.com/fluxcd/kustomize-controller", "v1.9.5", "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"},
 	{"github.com/fluxcd/source-controller", "v1.9.5", "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"},
+	{"github.com/fluxcd/source-controller", "v1.9.5", "config/crd/bases/source.toolkit.fluxcd.io_helmrepositories.yaml"},
+	{"github.com/fluxcd/source-controller", "v1.9.5", "config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml"},
+	{"github.com/fluxcd/helm-controller", "v1.6.4", "config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml"},
 	{"github.com/argoproj/argo-cd/v3", "v3.5.7", "manifests/crds/application-crd.yaml"},
 	{"github.com/argoproj/argo-cd/v3", "v3.5.7", "manifests/crds/appproject-crd.yaml"},
 }

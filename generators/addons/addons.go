@@ -1,0 +1,47 @@
+package addons
+
+import (
+	"slices"
+
+	"github.com/k8ssec/k8ssec/cue/posture"
+)
+
+// Addon is one component that GitOps installs.
+type Addon struct {
+	// Name is that of its pin, of its release, and of its folder manifests/addon-<name>.
+	Name string
+	// Namespace is where its pods run; cue/posture/defaults.cue has the entry.
+	Namespace string
+	// Domain calls Release for it.
+	Domain string
+	// After are add-ons that must be there before, where they are installed.
+	After []string
+	// Why is for the person who reads the order.
+	Why string
+	// Drift says what is done about changes that others make to it.
+	Drift Drift
+	when  func(*posture.Posture) bool
+}
+
+// Drift is what is done about changes that others make to an installed chart, in Flux's words.
+type Drift string
+
+const (
+	// DriftCorrect puts them right.
+	DriftCorrect Drift = "enabled"
+	// DriftWarn says so in an event, for charts whose own controllers write to what the chart made.
+	DriftWarn Drift = "warn"
+)
+
+// Folder is the folder below manifests/ that installs the add-on.
+func (a Addon) Folder() string { return "addon-" + a.Name }
+
+// table are all add-ons, by name.
+func table() []Addon {
+	return []Addon{}
+}
+
+// Installed are the add-ons that GitOps installs for the posture, by name.
+func Installed(p *posture.Posture) []Addon {
+	return slices.DeleteFunc(table(), func(a Addon) bool { return !a.when(p) })
+}
