@@ -31,6 +31,7 @@ func TestJSON(t *testing.T) {
 		{schema: "explain", args: []string{"explain", dir, "-o", "json"}},
 		{schema: "explain", args: []string{"explain", dir, "cis-5.2.2", "-o", "json"}},
 		{schema: "explain", args: []string{"explain", dir, "manifests/network/team-a.yaml", "-o", "json"}},
+		{schema: "probe", args: []string{"probe", dir, "--list", "-o", "json"}},
 		{schema: "profiles", args: []string{"profiles", "-o", "json"}},
 		{schema: "version", args: []string{"version", "-o", "json"}},
 	}

@@ -107,7 +107,7 @@ Exit codes: 0 done, 1 error, 2 findings or changes, 3 conflict (nothing written)
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(
-		newInit(a), newGenerate(a), newVerify(a), newExplain(a), newProfiles(a), newSchema(a), newVersion(a),
+		newInit(a), newGenerate(a), newVerify(a), newExplain(a), newProbe(a), newProfiles(a), newSchema(a), newVersion(a),
 	)
 	return cmd
 }
