@@ -1,9 +1,9 @@
 # Everything here needs Go, git, make, bash and the usual Unix tools. `make help` lists the targets.
 
 GO ?= go
-# The modules with code of ours: the command, the tests with real components, and those with Cilium's
-# own policy engine.
-MODULES = . e2e e2e/cilium
+# The modules with code of ours: the command, the tests with real components, those with Cilium's own
+# policy engine, and those with the packages of the tools that read what is written.
+MODULES = . e2e e2e/cilium e2e/formats
 LINT = $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml
 
 .DEFAULT_GOAL := help
@@ -25,6 +25,7 @@ unit: ## the tests of the command itself, which need nothing
 e2e: components ## what is emitted against the real API server, etcd, kubeadm and Cilium's policy engine
 	cd e2e && $(GO) test -p 1 -parallel 3 -count 1 -timeout 30m -skip '^TestMinors$$' $$($(GO) list ./... | grep -v /e2e/firewall)
 	cd e2e/cilium && $(GO) test ./...
+	cd e2e/formats && $(GO) test ./...
 
 firewall: ## the node firewall in a network namespace; needs root, nft and ip
 	tools/packages.sh nft:nftables ip:iproute2

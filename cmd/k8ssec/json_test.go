@@ -28,6 +28,7 @@ func TestJSON(t *testing.T) {
 		{schema: "verify", args: []string{"verify", dir, "-o", "json"}, code: 2, before: func() error {
 			return os.WriteFile(edited, []byte("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: team-a\n"), 0o600)
 		}},
+		{schema: "report", args: []string{"report", dir, "-o", "json"}},
 		{schema: "explain", args: []string{"explain", dir, "-o", "json"}},
 		{schema: "explain", args: []string{"explain", dir, "cis-5.2.2", "-o", "json"}},
 		{schema: "explain", args: []string{"explain", dir, "manifests/network/team-a.yaml", "-o", "json"}},

@@ -34,6 +34,14 @@ var titles = map[string]string{
 	"k8ssec":    "k8ssec's own",
 }
 
+// CatalogueTitle is a catalogue's name for people.
+func CatalogueTitle(name string) string {
+	if title := titles[name]; title != "" {
+		return title
+	}
+	return name
+}
+
 // documents renders the pages that need to know the whole tree.
 func documents(result *engine.Result, t *Tree) ([]File, error) {
 	var names []string
@@ -50,10 +58,7 @@ func documents(result *engine.Result, t *Tree) ([]File, error) {
 	}
 	slices.Sort(data.Pages)
 	for _, s := range data.Summaries {
-		c := catalogue{Name: s.Catalogue, Title: titles[s.Catalogue]}
-		if c.Title == "" {
-			c.Title = s.Catalogue
-		}
+		c := catalogue{Name: s.Catalogue, Title: CatalogueTitle(s.Catalogue)}
 		for _, a := range t.Controls {
 			if a.Control.Catalogue == s.Catalogue {
 				c.Answers = append(c.Answers, a)

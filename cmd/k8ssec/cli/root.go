@@ -102,12 +102,13 @@ Exit codes: 0 done, 1 error, 2 findings or changes, 3 conflict (nothing written)
   $EDITOR prod/cluster.cue             # change the posture
   k8ssec generate prod                 # write what changed
   k8ssec verify prod                   # check it offline, for CI
-  k8ssec explain prod cis-5.2.2        # why, and which files serve it`,
+  k8ssec explain prod cis-5.2.2        # why, and which files serve it
+  k8ssec report prod                   # how every control and attack stands`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(
-		newInit(a), newGenerate(a), newVerify(a), newExplain(a), newProbe(a), newProfiles(a), newSchema(a), newVersion(a),
+		newInit(a), newGenerate(a), newVerify(a), newExplain(a), newProbe(a), newReport(a), newProfiles(a), newSchema(a), newVersion(a),
 	)
 	return cmd
 }
