@@ -48,7 +48,19 @@ func (a *App) Report(ctx context.Context, o ReportOptions) (*Reported, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := report.New(report.Input{Result: result, Tree: t, Broken: brokenControls(verified.Findings), Catalogues: catalogues, Now: a.Now()})
+	probes, err := t.Probes(result.Posture, a.Generators)
+	if err != nil {
+		return nil, err
+	}
+	shown := map[string][]string{}
+	for _, p := range probes {
+		for _, c := range p.Controls {
+			shown[c] = appendOnce(shown[c], p.ID)
+		}
+	}
+	r := report.New(report.Input{
+		Result: result, Tree: t, Broken: brokenControls(verified.Findings), Probes: shown, Catalogues: catalogues, Now: a.Now(),
+	})
 	names := r.Names()
 	if unknown := r.Keep(o.Catalogues); unknown != "" {
 		d := diag.Diagnostic{
