@@ -123,6 +123,9 @@ const (
 	LabelOwner = "k8ssec.dev/owner"
 	// LabelDataClass is the data class of a namespace.
 	LabelDataClass = "k8ssec.dev/data-class"
+	// LabelQuarantine marks a pod that may talk to nobody; its value names the incident. Policies that
+	// open something to all pods of a namespace leave out the pods that have it.
+	LabelQuarantine = "k8ssec.dev/quarantine"
 )
 
 // Meta returns the metadata that every emitted object begins with. An empty namespace means a

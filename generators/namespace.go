@@ -56,3 +56,16 @@ func KeepAnnotation(p *posture.Posture) (key, value string) {
 	}
 	return "kustomize.toolkit.fluxcd.io/prune", "disabled"
 }
+
+// Groups of credentials that kubeadm makes: super-admin.conf and the API server's own loopback client,
+// and admin.conf. Both are for emergencies and for bootstrapping.
+const (
+	GroupMasters       = "system:masters"
+	GroupClusterAdmins = "kubeadm:cluster-admins"
+)
+
+// EmergencyGroups are the groups of whoever handles an emergency, as the API server sees them: the two
+// of kubeadm and break-glass.
+func EmergencyGroups(p *posture.Posture) []string {
+	return []string{GroupMasters, GroupClusterAdmins, p.Identity.GroupsPrefix + p.Access.BreakGlass.Group}
+}

@@ -5,14 +5,15 @@ cd "$(dirname "$0")/.."
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
-# Every switch that adds a script, on each platform.
-for platform in kubeadm kind; do
+# Every switch that adds a script or a part of one, on each platform.
+for variant in kubeadm-cilium kind-calico; do
+	platform=${variant%-*}
 	mkdir "$tmp/$platform"
 	cat >"$tmp/$platform/cluster.cue" <<CUE
 package cluster
 
 profiles: ["cis-l2", "nsa"]
-cluster: {name: "scripts", platform: "$platform", nodeCIDRs: ["10.0.0.0/24"]}
+cluster: {name: "scripts", platform: "$platform", cni: "${variant#*-}", nodeCIDRs: ["10.0.0.0/24"]}
 apiserver: {etcdUser: true, kubeletCertificateAuthority: true}
 kubelet: serverTLSBootstrap: true
 network: firewall: {enabled: true, apiFrom: ["10.0.0.0/16"]}

@@ -641,6 +641,21 @@ type Incident struct {
 	EvidenceRetentionDays int `json:"evidenceRetentionDays"`
 	// DrillsPerYear is how often each runbook is exercised.
 	DrillsPerYear int `json:"drillsPerYear"`
+	// EvidenceStore is where collected evidence is put, as a URL without credentials: a place that
+	// nobody who took the cluster can reach. Empty means undecided.
+	EvidenceStore string `json:"evidenceStore,omitempty"`
+	// Notify are the deadlines for telling somebody, by name; none means undecided.
+	Notify map[string]Notification `json:"notify,omitempty"`
+}
+
+// Notification is somebody who must be told about an incident, by law or by contract.
+type Notification struct {
+	// Whom is the authority, customer or insurer.
+	Whom string `json:"whom"`
+	// Within is the time from when the incident is known, as a Go duration.
+	Within string `json:"within"`
+	// When says which incidents; empty means each.
+	When string `json:"when,omitempty"`
 }
 
 // Backup is Velero and etcd. Location is nil until the user names a bucket.

@@ -7,6 +7,7 @@ import (
 	"github.com/k8ssec/k8ssec/generators/apiserver"
 	"github.com/k8ssec/k8ssec/generators/encryption"
 	"github.com/k8ssec/k8ssec/generators/gitops"
+	"github.com/k8ssec/k8ssec/generators/incident"
 	"github.com/k8ssec/k8ssec/generators/logging"
 	"github.com/k8ssec/k8ssec/generators/namespaces"
 	"github.com/k8ssec/k8ssec/generators/network"
@@ -21,6 +22,7 @@ func List() []generators.Generator {
 		apiserver.New(),
 		encryption.New(),
 		gitops.New(),
+		incident.New(),
 		logging.New(),
 		namespaces.New(),
 		network.New(),

@@ -169,13 +169,19 @@ func (c *cluster) exceptClaims(np *networkingv1.NetworkPolicy) []generators.Clai
 	return claims
 }
 
+// notInQuarantine is shared by all policies that open something; nothing changes it.
+var notInQuarantine = []metav1.LabelSelectorRequirement{{Key: generators.LabelQuarantine, Operator: metav1.LabelSelectorOpDoesNotExist}}
+
 var (
 	ingressOnly = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
 	egressOnly  = []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}
 	bothWays    = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
 )
 
-// newPolicy is a NetworkPolicy for the pods with the labels, or for all pods of the namespace.
+// newPolicy is a NetworkPolicy for the pods with the labels, or for all pods of the namespace. Plain
+// policies only add up: nothing that is applied later can take back what one of these opens. So they
+// leave out the pods in quarantine themselves, and for those the default deny alone is left. Cilium has
+// a deny that stands above them (the domain incident).
 func (c *cluster) newPolicy(namespace, name string, pods map[string]string) *networkingv1.NetworkPolicy {
 	np := &networkingv1.NetworkPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
@@ -183,6 +189,9 @@ func (c *cluster) newPolicy(namespace, name string, pods map[string]string) *net
 	}
 	if len(pods) > 0 {
 		np.Spec.PodSelector.MatchLabels = pods
+	}
+	if !c.cilium {
+		np.Spec.PodSelector.MatchExpressions = notInQuarantine
 	}
 	return np
 }

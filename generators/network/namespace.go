@@ -36,7 +36,7 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 	objects := make([]generators.Object, 0, 6+len(ns.Ingress)+len(ns.Egress))
 
 	deny := c.newPolicy(name, "default-deny", nil)
-	deny.Spec.PolicyTypes = bothWays
+	deny.Spec = networkingv1.NetworkPolicySpec{PolicyTypes: bothWays}
 	objects = append(objects, generators.Object{
 		Value:  deny,
 		Why:    "Selects each pod and opens nothing, so that every connection needs a policy below. Without it pods that no other policy selects talk to everybody.",
@@ -52,7 +52,7 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 
 	if ns.SameNamespace {
 		same := c.newPolicy(name, "same-namespace", nil)
-		same.Spec = hereRules
+		same.Spec.PolicyTypes, same.Spec.Ingress, same.Spec.Egress = hereRules.PolicyTypes, hereRules.Ingress, hereRules.Egress
 		objects = append(objects, generators.Object{Value: same, Why: "Pods of the namespace may talk to each other (sameNamespace: true)."})
 	}
 	if ns.APIAccess {

@@ -2,12 +2,15 @@ package network
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/k8ssec/k8ssec/cue/posture"
 	"github.com/k8ssec/k8ssec/generators"
@@ -282,3 +285,66 @@ func BenchmarkGenerate(b *testing.B) {
 		}
 	}
 }
+
+// TestQuarantine holds that a pod in quarantine is selected by the default deny and by nothing that
+// opens something, whatever other labels it has: plain policies only add up.
+func TestQuarantine(t *testing.T) {
+	for _, cni := range []string{"calico", "other"} {
+		p := generatortest.Posture(t, strings.ReplaceAll(quarantined, "CNI", cni))
+		out, err := New().Generate(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		denied, opening := map[string]bool{}, 0
+		for _, a := range out.Artifacts {
+			for _, o := range a.Objects {
+				np, ok := o.Value.(*networkingv1.NetworkPolicy)
+				if !ok {
+					continue
+				}
+				pod := labels.Set{generators.LabelQuarantine: "inc-123"}
+				maps.Copy(pod, np.Spec.PodSelector.MatchLabels)
+				selector, err := metav1.LabelSelectorAsSelector(&np.Spec.PodSelector)
+				if err != nil {
+					t.Fatal(err)
+				}
+				opens := len(np.Spec.Ingress)+len(np.Spec.Egress) > 0
+				switch selected := selector.Matches(pod); {
+				case opens && selected:
+					t.Errorf("%s: %s/%s opens something to a pod in quarantine", cni, np.Namespace, np.Name)
+				case opens:
+					opening++
+					delete(pod, generators.LabelQuarantine)
+					if !selector.Matches(pod) {
+						t.Errorf("%s: %s/%s opens nothing to any pod", cni, np.Namespace, np.Name)
+					}
+				case selected:
+					denied[np.Namespace] = true
+				}
+			}
+		}
+		if opening < 15 {
+			t.Errorf("%s: only %d policies open something", cni, opening)
+		}
+		for _, name := range p.NamespaceNames() {
+			if !denied[name] {
+				t.Errorf("%s: nothing denies a pod in quarantine in %s", cni, name)
+			}
+		}
+	}
+}
+
+const quarantined = `
+profiles: ["baseline"]
+cluster: {cni: "CNI", nodeCIDRs: ["10.0.0.0/24"]}
+network: monitoringNamespace: "monitoring"
+alerts: install: "install"
+namespaces: "team-a": {
+	owner: "team-a"
+	apiAccess: true
+	webhooks: [9443]
+	metrics: [8080]
+	ingress: web: {pods: app: "web", peers: [{entity: "world"}], ports: [{port: 8443}]}
+	egress: out: {pods: app: "web", peers: [{cidr: "10.9.0.0/24"}], ports: [{port: 5432}]}
+}
+`

@@ -38,7 +38,7 @@ func documentation(p *posture.Posture) (generators.Artifact, error) {
 		Enforcement: p.Workloads.Enforcement,
 		Namespace:   "team-a",
 		Image:       "registry.internal",
-		Groups:      []string{groupMasters, groupClusterAdmins, p.Identity.GroupsPrefix + p.Access.BreakGlass.Group},
+		Groups:      generators.EmergencyGroups(p),
 		Accounts:    gitOps(p),
 		Static:      p.Workloads.Static && p.Cluster.Minor() >= staticMinor,
 		StaticDir:   staticDir,

@@ -12,13 +12,6 @@ import (
 	"github.com/k8ssec/k8ssec/generators"
 )
 
-// Groups of credentials that kubeadm makes: super-admin.conf and the API server's own loopback
-// client, and admin.conf. Both are for emergencies and for bootstrapping.
-const (
-	groupMasters       = "system:masters"
-	groupClusterAdmins = "kubeadm:cluster-admins"
-)
-
 // aggregationController fills in the rules of aggregated ClusterRoles, "admin" with its
 // impersonate verb among them.
 const aggregationController = "system:serviceaccount:kube-system:clusterrole-aggregation-controller"
@@ -26,7 +19,7 @@ const aggregationController = "system:serviceaccount:kube-system:clusterrole-agg
 // emergency is the CEL expression for requests by whoever handles an emergency: break-glass and the
 // two kubeadm credentials.
 func emergency(p *posture.Posture) string {
-	return inGroups(groupMasters, groupClusterAdmins, p.Identity.GroupsPrefix+p.Access.BreakGlass.Group)
+	return inGroups(generators.EmergencyGroups(p)...)
 }
 
 func inGroups(groups ...string) string {

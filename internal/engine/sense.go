@@ -64,6 +64,7 @@ func (j *judgement) all() {
 	j.logging()
 	j.alerts()
 	j.resources()
+	j.incident()
 	j.backup()
 	if _, ok := j.posture.Namespaces[j.posture.GitOps.Namespace]; !ok {
 		usual := map[string]string{"flux": "flux-system", "argocd": "argocd"}[j.posture.GitOps.Engine]
@@ -447,6 +448,32 @@ func (j *judgement) resources() {
 	} else if float64(f.HandSize)*math.Log2(float64(f.Queues)) > 60 {
 		j.report([]string{"resources", "fairness", "handSize"}, fmt.Sprintf("is %d with %d queues, more than shuffle sharding can deal", f.HandSize, f.Queues),
 			"handSize times log2(queues) is at most 60; the API server refuses more", "handSize: 6")
+	}
+}
+
+func (j *judgement) incident() {
+	i := j.posture.Incident
+	for _, name := range slices.Sorted(maps.Keys(j.posture.Contacts)) {
+		if c := j.posture.Contacts[name]; c.Email == "" && c.Phone == "" {
+			j.report([]string{"contacts", name}, "has neither an e-mail address nor a telephone number",
+				"a contact that nobody can reach is none", `phone: "+49 30 1234567"`)
+		}
+	}
+	slowest := time.Duration(0)
+	for _, name := range slices.Sorted(maps.Keys(i.Severities)) {
+		j.positive([]string{"incident", "severities", name}, i.Severities[name])
+		if d, err := time.ParseDuration(i.Severities[name]); err == nil {
+			slowest = max(slowest, d)
+		}
+	}
+	if critical, ok := i.Severities["critical"]; !ok {
+		j.report([]string{"incident", "severities"}, "does not have critical", "the runbooks begin with it", `severities: critical: "15m"`)
+	} else if d, err := time.ParseDuration(critical); err == nil && d > 0 && d == slowest && len(i.Severities) > 1 {
+		j.report([]string{"incident", "severities", "critical"}, "is "+quote(critical)+", and no other severity is slower",
+			"what is critical is answered first", `critical: "15m"`)
+	}
+	for _, name := range slices.Sorted(maps.Keys(i.Notify)) {
+		j.positive([]string{"incident", "notify", name, "within"}, i.Notify[name].Within)
 	}
 }
 

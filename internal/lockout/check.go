@@ -59,7 +59,8 @@ type Object struct {
 	Value any
 }
 
-// Check checks what the generators emitted.
+// Check checks what the generators emitted for the cluster. What people apply by hand in an emergency
+// closes ways on purpose, and is not part of the cluster's state.
 func Check(p *posture.Posture, artifacts []generators.Artifact) []Finding {
 	n := 0
 	for i := range artifacts {
@@ -67,6 +68,9 @@ func Check(p *posture.Posture, artifacts []generators.Artifact) []Finding {
 	}
 	objects := make([]Object, 0, n)
 	for i := range artifacts {
+		if artifacts[i].Kind == generators.Procedure {
+			continue
+		}
 		for _, o := range artifacts[i].Objects {
 			objects = append(objects, Object{File: artifacts[i].Path, Value: o.Value})
 		}
