@@ -34,6 +34,7 @@ var allowed = map[string][]string{
 	"internal/engine":    {".", "cue/posture", "internal/diag"},
 	"internal/lockout":   {"cue/posture", "generators", "internal/diag", "internal/manifest"},
 	"internal/manifest":  {"generators"},
+	"internal/merge":     {"internal/manifest"},
 	"internal/probe":     {"cue/posture", "generators", "internal/diag"},
 	"internal/render":    {"cue/posture", "generators", "internal/engine", "internal/manifest"},
 	"internal/repo":      nil,
