@@ -191,12 +191,17 @@ func (r *Repo) Base(name string) ([]byte, error) {
 	}
 	data, ok := base[name]
 	if !ok {
-		return nil, &PathError{
-			Kind: ErrDamaged, Path: r.show(basePath), Err: fmt.Errorf("the last render of %s is missing or differs from the lock", name),
-			Fix: "Bring the directory back from Git (git checkout -- " + basePath + ").",
-		}
+		return nil, r.noBase(name)
 	}
 	return data, nil
+}
+
+// noBase says that there is nothing to merge a file from.
+func (r *Repo) noBase(name string) error {
+	return &PathError{
+		Kind: ErrDamaged, Path: r.show(basePath), Err: fmt.Errorf("the last render of %s is missing or differs from the lock", name),
+		Fix: "Bring the directory back from Git (git checkout -- " + basePath + ").",
+	}
 }
 
 // bases returns the last render of some files: those that are there and are what the lock says.

@@ -244,7 +244,7 @@ func TestKillAtEveryStep(t *testing.T) {
 				}
 				if _, err := r.Status(); errors.Is(err, ErrInterrupted) {
 					sawInterrupted = true
-					if _, err := r.Plan(files(s.second), meta); !errors.Is(err, ErrInterrupted) {
+					if _, err := r.Plan(files(s.second), meta, nil); !errors.Is(err, ErrInterrupted) {
 						t.Errorf("%s: Status says interrupted, Plan says %v", d.log[at], err)
 					}
 				}

@@ -12,18 +12,22 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
-const someSHA = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+const (
+	someSHA  = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+	otherSHA = "d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35"
+)
 
 func someLock() *Lock {
-	return &Lock{Version: 1, Meta: meta, Files: map[string]LockedFile{
-		"README.md": {SHA256: someSHA}, "bootstrap/x.sh": {SHA256: someSHA, Mode: "0755"}, "a b/c": {SHA256: someSHA},
+	return &Lock{Version: 2, Meta: meta, Files: map[string]LockedFile{
+		"README.md": {SHA256: someSHA}, "bootstrap/x.sh": {SHA256: someSHA, Mode: "0755", Edited: otherSHA}, "a b/c": {SHA256: someSHA},
 	}}
 }
 
 func TestLockFormat(t *testing.T) {
 	want := `# Written by k8ssec: what the files of this repository were rendered from, and their digests.
-# Do not edit. A file whose digest differs from its line here counts as edited by you.
-version: 1
+# Do not edit. A file whose digest differs from its line here counts as edited by you; "edited" is
+# the digest of one whose edits the last run has checked and kept.
+version: 2
 tool: "v0.1.0"
 kubernetes: "1.37"
 profiles:
@@ -36,7 +40,7 @@ nextDeadline: "2027-01-01T00:00:00Z"
 files:
   README.md: {sha256: "` + someSHA + `"}
   a b/c: {sha256: "` + someSHA + `"}
-  bootstrap/x.sh: {sha256: "` + someSHA + `", mode: "0755"}
+  bootstrap/x.sh: {sha256: "` + someSHA + `", mode: "0755", edited: "` + otherSHA + `"}
 `
 	got := someLock().format()
 	if string(got) != want {
@@ -58,7 +62,13 @@ files:
 	if err != nil || !reflect.DeepEqual(back, someLock()) {
 		t.Errorf("reformatted: got %+v, %v", back, err)
 	}
-	empty := &Lock{Version: 1}
+	// The format before edits were known.
+	old := strings.Replace(strings.Replace(string(got), "version: 2", "version: 1", 1), `, edited: "`+otherSHA+`"`, "", 1)
+	back, err = parseLock([]byte(old))
+	if x := back.Files["bootstrap/x.sh"]; err != nil || len(back.Files) != 3 || x.Mode != "0755" || x.Edited != "" {
+		t.Errorf("version 1: got %+v, %v", back, err)
+	}
+	empty := &Lock{Version: 2}
 	if back, err := parseLock(empty.format()); err != nil || len(back.Files) != 0 || back.Inputs != "" {
 		t.Errorf("empty: got %+v, %v", back, err)
 	}
@@ -69,14 +79,15 @@ files:
 func TestLockDamaged(t *testing.T) {
 	good := string(someLock().format())
 	for name, test := range map[string]struct{ from, to, want string }{
-		"newer":          {"version: 1", "version: 2", "newer k8ssec"},
-		"older":          {"version: 1", "version: 0", "unknown"},
+		"newer":          {"version: 2", "version: 3", "newer k8ssec"},
+		"older":          {"version: 2", "version: 0", "unknown"},
 		"unknown field":  {"tool:", "tools:", "tools"},
 		"conflict":       {"  README.md", "<<<<<<< HEAD\n  README.md", "conflict markers"},
 		"head conflict":  {"inputs:", "<<<<<<< HEAD\ninputs:", "conflict markers"},
 		"twice":          {"  a b/c", "  README.md", "already defined"},
 		"short digest":   {someSHA + `"}`, someSHA[1:] + `"}`, "not a SHA-256"},
 		"odd digest":     {someSHA[:60], strings.Repeat("z", 60), "not a SHA-256"},
+		"odd edit":       {otherSHA[:60], strings.Repeat("z", 60), "not a SHA-256"},
 		"mode":           {"0755", "4755", "4755"},
 		"outside":        {"  README.md", "  ../README.md", "../README.md"},
 		"absolute":       {"  README.md", "  /etc/passwd", "/etc/passwd"},

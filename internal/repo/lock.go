@@ -14,8 +14,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// lockVersion is the version of the format that this package writes.
-const lockVersion = 1
+// lockVersion is the version of the format that this package writes. Version 1, which it reads too,
+// did not know edits.
+const lockVersion = 2
 
 // maxLockSize is far above the lock of a cluster with 10,000 namespaces (6 MB).
 const maxLockSize = 64 << 20
@@ -57,6 +58,9 @@ type LockedFile struct {
 	SHA256 string `yaml:"sha256"`
 	// Mode is "0755" for an executable file, else empty.
 	Mode string `yaml:"mode,omitempty"`
+	// Edited is the digest of the file with the user's edits, as the last run found or merged it and
+	// held it against the controls; empty for a file as it was rendered.
+	Edited string `yaml:"edited,omitempty"`
 }
 
 // Executable reports whether the file may be run.
@@ -114,7 +118,8 @@ func (r *Repo) damaged(name string, err error) error {
 func (l *Lock) format() []byte {
 	var b bytes.Buffer
 	b.WriteString("# Written by k8ssec: what the files of this repository were rendered from, and their digests.\n" +
-		"# Do not edit. A file whose digest differs from its line here counts as edited by you.\n")
+		"# Do not edit. A file whose digest differs from its line here counts as edited by you; \"edited\" is\n" +
+		"# the digest of one whose edits the last run has checked and kept.\n")
 	fmt.Fprintf(&b, "version: %d\n", lockVersion)
 	fmt.Fprintf(&b, "tool: %s\n", quote(l.Tool))
 	fmt.Fprintf(&b, "kubernetes: %s\n", quote(l.Kubernetes))
@@ -142,6 +147,9 @@ func (l *Lock) format() []byte {
 		b.WriteString(quote(l.Files[name].SHA256))
 		if l.Files[name].Executable() {
 			b.WriteString(`, mode: "` + executableMode + `"`)
+		}
+		if edited := l.Files[name].Edited; edited != "" {
+			b.WriteString(`, edited: "` + edited + `"`)
 		}
 		b.WriteString("}\n")
 	}
@@ -173,15 +181,19 @@ func parseLock(data []byte) (*Lock, error) {
 			return nil, err
 		}
 	}
-	if lock.Version != lockVersion {
+	if lock.Version != lockVersion && lock.Version != 1 {
 		if lock.Version > lockVersion {
 			return nil, fmt.Errorf("format version %d was written by a newer k8ssec: use that one, or a newer one", lock.Version)
 		}
 		return nil, fmt.Errorf("format version %d is unknown", lock.Version)
 	}
+	lock.Version = lockVersion // what is missing in an older one is empty
 	for name, f := range lock.Files {
 		if digest, err := hex.DecodeString(f.SHA256); err != nil || len(digest) != 32 {
 			return nil, fmt.Errorf("%s: %q is not a SHA-256 digest", name, f.SHA256)
+		}
+		if digest, err := hex.DecodeString(f.Edited); err != nil || len(digest) != 32 && f.Edited != "" {
+			return nil, fmt.Errorf("%s: %q is not a SHA-256 digest", name, f.Edited)
 		}
 		if f.Mode != "" && f.Mode != executableMode {
 			return nil, fmt.Errorf("%s: mode %q is neither %s nor left out", name, f.Mode, executableMode)
@@ -223,11 +235,14 @@ func parseFileLines(data []byte) (map[string]LockedFile, bool) {
 			return nil, false
 		}
 		f := LockedFile{SHA256: value[:64]}
-		switch value[64:] {
-		case `"}`:
-		case `", mode: "` + executableMode + `"}`:
-			f.Mode = executableMode
-		default:
+		value = value[64:]
+		if rest, ok := strings.CutPrefix(value, `", mode: "`+executableMode); ok {
+			f.Mode, value = executableMode, rest
+		}
+		if rest, ok := strings.CutPrefix(value, `", edited: "`); ok && len(rest) > 64 {
+			f.Edited, value = rest[:64], rest[64:]
+		}
+		if value != `"}` {
 			return nil, false
 		}
 		name = name[2:]

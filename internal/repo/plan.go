@@ -31,8 +31,10 @@ const (
 	Delete
 	// Adopt: the lock does not know the file, and its bytes are those of the render.
 	Adopt
-	// Edited: the user changed the file, the render did not. It stays.
+	// Edited: the user changed the file, and what the render changes in it is nothing. It stays.
 	Edited
+	// Merged: the user changed the file, and the render too. It is written with both.
+	Merged
 	// Restore: the file is gone from the tree. It is written again: nothing of the user's is lost,
 	// and a domain without one of its files is neither what was rendered nor something that builds.
 	Restore
@@ -40,7 +42,7 @@ const (
 	OrphanEdited
 	// Yours: the file belongs to the user. It stays.
 	Yours
-	// Conflict: the user changed the file, and the render changed too. Refused.
+	// Conflict: the user changed the file, and the render too, and nobody could merge it. Refused.
 	Conflict
 	// Collision: the lock does not know the file, and the render wants another. Refused.
 	Collision
@@ -61,6 +63,8 @@ func (op Op) String() string {
 		return "adopted as it is"
 	case Edited:
 		return "edited by you, kept"
+	case Merged:
+		return "merged with your edits"
 	case Restore:
 		return "missing, written again"
 	case OrphanEdited:
@@ -76,7 +80,9 @@ func (op Op) String() string {
 }
 
 // Writes reports whether the op changes the tree.
-func (op Op) Writes() bool { return op == Create || op == Restore || op == Update || op == Delete }
+func (op Op) Writes() bool {
+	return op == Create || op == Restore || op == Update || op == Merged || op == Delete
+}
 
 // Refused reports whether the op stands in the way of the whole plan.
 func (op Op) Refused() bool { return op == Conflict || op == Collision }
@@ -85,7 +91,8 @@ func (op Op) Refused() bool { return op == Conflict || op == Collision }
 type Item struct {
 	Path string
 	Op   Op
-	// Data is the render; nil where it has no such file.
+	// Data is what the file will hold: the render, merged with the edits; nil where it goes away or is
+	// not in the render.
 	Data       []byte
 	Executable bool
 
@@ -128,9 +135,30 @@ func (p *Plan) Count(op Op) int {
 	return n
 }
 
-// Plan compares a render with the lock and the tree. It changes nothing. The data of the files is
-// kept, not copied.
-func (r *Repo) Plan(files []File, meta Meta) (*Plan, error) {
+// Edit is a file that the user changed, in its three versions; nil where there is none.
+type Edit struct {
+	Path string
+	// Op is Edited, Conflict, Collision or OrphanEdited: what becomes of it if nobody merges it.
+	Op                 Op
+	Base, Tree, Render []byte
+}
+
+// Resolution is what becomes of an edited file.
+type Resolution struct {
+	// Data is what the file will hold.
+	Data []byte
+	// Delete removes a file that is no longer rendered, because nothing of the user's is left in it.
+	Delete bool
+}
+
+// Resolver merges edits. What it gives no Resolution for stays what Edit.Op says. It may also give
+// one for a file that is rendered and not edited, where something of the user's moves there; read
+// gives such a file as it was rendered last, and as it is now.
+type Resolver func(edits []Edit, read func(path string) (base, tree []byte, err error)) (map[string]Resolution, error)
+
+// Plan compares a render with the lock and the tree, and has the edits merged by resolve, which may
+// be nil. It changes nothing. The data of the files is kept, not copied.
+func (r *Repo) Plan(files []File, meta Meta, resolve Resolver) (*Plan, error) {
 	if err := r.interrupted(); err != nil {
 		return nil, err
 	}
@@ -166,10 +194,10 @@ func (r *Repo) Plan(files []File, meta Meta) (*Plan, error) {
 		return nil, err
 	}
 
-	plan := &Plan{Items: make([]Item, 0, len(names))}
-	lock := &Lock{Version: lockVersion, Meta: meta, Files: make(map[string]LockedFile, len(files))}
-	base := make([]baseFile, 0, len(names))
-	var orphans []string
+	p := &planning{
+		repo: r, old: old, plan: &Plan{Items: make([]Item, 0, len(names))}, rendered: map[string][]byte{},
+		lock: &Lock{Version: lockVersion, Meta: meta, Files: make(map[string]LockedFile, len(files))},
+	}
 	for _, name := range names {
 		item := Item{Path: name, tree: states[name]}
 		locked, known := old.Files[name]
@@ -181,8 +209,7 @@ func (r *Repo) Plan(files []File, meta Meta) (*Plan, error) {
 				continue // gone on both sides
 			}
 			if item.Op == OrphanEdited {
-				orphans = append(orphans, name)
-				lock.Files[name] = locked
+				p.lock.Files[name] = LockedFile{SHA256: locked.SHA256, Mode: locked.Mode, Edited: item.tree.sha}
 			}
 		case files[i].Own:
 			item.Data, item.Executable = files[i].Data, files[i].Executable
@@ -197,13 +224,47 @@ func (r *Repo) Plan(files []File, meta Meta) (*Plan, error) {
 				next.Mode = executableMode
 			}
 			item.Op = decide(item.tree, locked, known, next)
-			lock.Files[name] = next
-			base = append(base, baseFile{name, f.Data})
+			p.lock.Files[name] = next
+			p.rendered[name] = f.Data
 		}
-		plan.Items = append(plan.Items, item)
+		p.plan.Items = append(p.plan.Items, item)
+	}
+	if err := p.resolve(resolve); err != nil {
+		return nil, err
+	}
+	base, err := p.base()
+	if err != nil {
+		return nil, err
+	}
+	p.plan.internal, err = r.internal(p.lock, base)
+	if err != nil {
+		return nil, err
+	}
+	return p.plan, nil
+}
+
+// planning is a plan in the making.
+type planning struct {
+	repo     *Repo
+	old      *Lock
+	lock     *Lock // what the plan will leave
+	plan     *Plan
+	rendered map[string][]byte
+}
+
+// base is what the plan will leave as the base: the render, and the last one of what is kept without.
+func (p *planning) base() ([]baseFile, error) {
+	var orphans []string
+	base := make([]baseFile, 0, len(p.lock.Files))
+	for name := range p.lock.Files {
+		if data, ok := p.rendered[name]; ok {
+			base = append(base, baseFile{name, data})
+		} else {
+			orphans = append(orphans, name)
+		}
 	}
 	if len(orphans) > 0 {
-		kept, err := r.bases(old, orphans)
+		kept, err := p.repo.bases(p.old, orphans)
 		if err != nil {
 			return nil, err
 		}
@@ -212,13 +273,139 @@ func (r *Repo) Plan(files []File, meta Meta) (*Plan, error) {
 				base = append(base, baseFile{name, data})
 			}
 		}
-		slices.SortFunc(base, func(a, b baseFile) int { return strings.Compare(a.path, b.path) })
 	}
-	plan.internal, err = r.internal(lock, base)
+	slices.SortFunc(base, func(a, b baseFile) int { return strings.Compare(a.path, b.path) })
+	return base, nil
+}
+
+// resolve has the edits merged and puts the outcome into the items and the lock.
+func (p *planning) resolve(resolve Resolver) error {
+	var edited, wanted []string
+	index := map[string]int{}
+	for i, item := range p.plan.Items {
+		index[item.Path] = i
+		switch item.Op {
+		case Conflict, OrphanEdited:
+			wanted = append(wanted, item.Path)
+			edited = append(edited, item.Path)
+		case Edited, Collision:
+			edited = append(edited, item.Path)
+		}
+	}
+	if len(edited) == 0 {
+		return nil
+	}
+	bases, err := p.repo.bases(p.old, wanted)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return plan, nil
+	edits := make([]Edit, 0, len(edited))
+	for _, name := range edited {
+		item := &p.plan.Items[index[name]]
+		e := Edit{Path: name, Op: item.Op, Base: bases[name], Render: p.rendered[name]}
+		switch {
+		case item.Op == Edited:
+			e.Base = e.Render
+		case item.Op == Conflict && e.Base == nil:
+			return p.repo.noBase(name)
+		}
+		if e.Tree, err = p.read(item); err != nil {
+			return err
+		}
+		edits = append(edits, e)
+	}
+	var resolutions map[string]Resolution
+	if resolve != nil {
+		resolutions, err = resolve(edits, func(name string) (base, tree []byte, err error) {
+			i, ok := index[name]
+			if !ok || p.rendered[name] == nil {
+				return nil, nil, nil
+			}
+			if _, ok := p.old.Files[name]; ok {
+				found, err := p.repo.bases(p.old, []string{name})
+				if err != nil {
+					return nil, nil, err
+				}
+				if base = found[name]; base == nil {
+					return nil, nil, p.repo.noBase(name)
+				}
+			}
+			tree, err = p.read(&p.plan.Items[i])
+			return base, tree, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, e := range edits {
+		// Where nobody merges, an edit that the render leaves alone is still recorded.
+		if resolution, ok := resolutions[e.Path]; ok {
+			p.settle(&p.plan.Items[index[e.Path]], resolution)
+		} else if e.Op == Edited {
+			p.settle(&p.plan.Items[index[e.Path]], Resolution{Data: e.Tree})
+		}
+		delete(resolutions, e.Path)
+	}
+	for name, resolution := range resolutions {
+		if i, ok := index[name]; ok && p.rendered[name] != nil {
+			p.settle(&p.plan.Items[i], resolution)
+		}
+	}
+	return nil
+}
+
+// read reads a file of the tree as the plan saw it.
+func (p *planning) read(item *Item) ([]byte, error) {
+	if !item.tree.exists {
+		return nil, nil
+	}
+	data, err := p.repo.disk.ReadFile(item.Path)
+	if err != nil {
+		return nil, p.repo.fail(item.Path, err)
+	}
+	if digest(data) != item.tree.sha {
+		return nil, &PathError{Kind: ErrChanged, Path: p.repo.show(item.Path), Fix: "Nothing was written; run again."}
+	}
+	return data, nil
+}
+
+// settle makes a resolution what becomes of an item.
+func (p *planning) settle(item *Item, resolution Resolution) {
+	name := item.Path
+	render, wanted := p.rendered[name]
+	locked, known := p.old.Files[name]
+	switch {
+	case !wanted && resolution.Delete:
+		item.Op = Delete
+		delete(p.lock.Files, name)
+		return
+	case !wanted:
+		return
+	}
+	next := p.lock.Files[name]
+	item.Data = resolution.Data
+	executable := next.Executable()
+	if known && item.tree.exists && item.tree.executable() != locked.Executable() {
+		executable = item.tree.executable() // that was edited too
+	}
+	item.Executable = executable
+	sha := digest(item.Data)
+	rendered := sha == next.SHA256 && executable == next.Executable()
+	if !rendered {
+		next.Edited = sha
+		p.lock.Files[name] = next
+	}
+	asIs := item.tree.exists && item.tree.sha == sha && item.tree.executable() == executable
+	switch {
+	case asIs && rendered:
+		item.Op = Unchanged
+	case asIs:
+		item.Op = Edited
+	case rendered || string(item.Data) == string(render):
+		item.Op = Update
+	default:
+		item.Op = Merged
+	}
 }
 
 // orphan decides on a file that the render has no more.
@@ -246,7 +433,7 @@ func decide(tree state, locked LockedFile, known bool, next LockedFile) Op {
 		return Collision
 	case same(tree, locked):
 		return Update
-	case locked != next:
+	case locked.SHA256 != next.SHA256 || locked.Mode != next.Mode:
 		return Conflict
 	}
 	return Edited

@@ -328,6 +328,8 @@ type Status struct {
 	Lock *Lock
 	// Edited files differ from the last render, in bytes or in being executable.
 	Edited []string
+	// Kept files differ from the last render too, and are what the last run has checked and kept.
+	Kept []string
 	// Missing files are in the lock and not in the tree.
 	Missing []string
 	// BaseDamaged files have no base, or one that is not what the lock says. A run repairs those
@@ -335,7 +337,7 @@ type Status struct {
 	BaseDamaged []string
 }
 
-// Clean reports whether the tree is what the last run rendered.
+// Clean reports whether the tree is what the last run left.
 func (s *Status) Clean() bool { return len(s.Edited)+len(s.Missing)+len(s.BaseDamaged) == 0 }
 
 // Status compares every file by its digest; times and sizes are not trusted. It changes nothing.
@@ -357,6 +359,8 @@ func (r *Repo) Status() (*Status, error) {
 		switch tree := states[name]; {
 		case !tree.exists:
 			s.Missing = append(s.Missing, name)
+		case tree.sha == lock.Files[name].Edited:
+			s.Kept = append(s.Kept, name)
 		case tree.sha != lock.Files[name].SHA256 || tree.executable() != lock.Files[name].Executable():
 			s.Edited = append(s.Edited, name)
 		}

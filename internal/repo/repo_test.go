@@ -127,7 +127,7 @@ func runOn(dir string, contents map[string]string, wrap func(disk) disk) (*Plan,
 	if err := r.Acquire(context.Background()); err != nil {
 		return nil, err
 	}
-	plan, err := r.Plan(files(contents), meta)
+	plan, err := r.Plan(files(contents), meta, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func planOf(t testing.TB, dir string, contents map[string]string) *Plan {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	plan, err := r.Plan(files(contents), meta)
+	plan, err := r.Plan(files(contents), meta, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -524,7 +524,7 @@ func TestTwoRunsAtOnce(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	// Reading is free, writing without the lock is not.
-	plan, err := two.Plan(files(map[string]string{"a": "1"}), meta)
+	plan, err := two.Plan(files(map[string]string{"a": "1"}), meta, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -555,7 +555,7 @@ func TestChangedDuringTheRun(t *testing.T) {
 			if err := r.Acquire(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			plan, err := r.Plan(files(map[string]string{"a": "2", "new": "1"}), meta)
+			plan, err := r.Plan(files(map[string]string{"a": "2", "new": "1"}), meta, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -612,7 +612,7 @@ func TestStatus(t *testing.T) {
 	}
 	// A run repairs the base, brings back what is missing and keeps the edits.
 	mustRun(t, dir, render)
-	if s := status(); len(s.BaseDamaged) != 0 || len(s.Edited) != 2 || len(s.Missing) != 0 {
+	if s := status(); !s.Clean() || !reflect.DeepEqual(s.Kept, []string{"a", "c"}) {
 		t.Errorf("got %+v", s)
 	}
 }
@@ -706,7 +706,7 @@ func TestPaths(t *testing.T) {
 	}
 	defer r.Close()
 	for _, f := range []File{{Path: "../x"}, {Path: "cluster.cue"}, {Path: "patches/a/kustomization.yaml"}, {Path: "README.md", Own: true}} {
-		if _, err := r.Plan([]File{f}, meta); err == nil {
+		if _, err := r.Plan([]File{f}, meta, nil); err == nil {
 			t.Errorf("%+v passes", f)
 		}
 	}
@@ -752,7 +752,7 @@ func BenchmarkThousandNamespaces(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if plan, err := r.Plan(list, meta); err != nil || !plan.Empty() {
+			if plan, err := r.Plan(list, meta, nil); err != nil || !plan.Empty() {
 				b.Fatal(err)
 			}
 			r.Close()
