@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"generators/*":             {"cue/posture", "generators", "generators/addons"},
 	"profiles":                 nil,
 	"internal/app": {
-		".", "cue/posture", "generators", "internal/diag", "internal/engine", "internal/lockout", "internal/manifest",
+		".", "cue/posture", "generators", "internal/diag", "internal/engine", "internal/lockout", "internal/manifest", "internal/merge",
 		"internal/catalogue", "internal/probe", "internal/render", "internal/repo", "internal/report", "internal/schema",
 	},
 	"internal/catalogue": nil,

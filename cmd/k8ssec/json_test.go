@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,6 +30,11 @@ func TestJSON(t *testing.T) {
 			return os.WriteFile(edited, []byte("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: team-a\n"), 0o600)
 		}},
 		{schema: "report", args: []string{"report", dir, "-o", "json"}},
+		{schema: "generate", args: []string{"generate", dir, "-o", "json"}, code: 3, before: func() error {
+			return errors.Join(os.Remove(edited), replace(filepath.Join(dir, "manifests", "access", "team-a.yaml"), "automountServiceAccountToken: false", "automountServiceAccountToken: false\nimagePullSecrets: []"),
+				replace(filepath.Join(dir, "docs", "access.md"), "team-a-owners", "mine"), replace(filepath.Join(dir, "cluster.cue"), "team-a-owners", "leads"))
+		}},
+		{schema: "generate", args: []string{"generate", dir, "-o", "json", "--on-conflict", "theirs"}},
 		{schema: "explain", args: []string{"explain", dir, "-o", "json"}},
 		{schema: "explain", args: []string{"explain", dir, "cis-5.2.2", "-o", "json"}},
 		{schema: "explain", args: []string{"explain", dir, "manifests/network/team-a.yaml", "-o", "json"}},
@@ -69,4 +75,12 @@ func TestJSON(t *testing.T) {
 	if err != nil || len(files) != len(documented) {
 		t.Errorf("%d schemas, %d are tested (%v)", len(files), len(documented), err)
 	}
+}
+
+func replace(file, from, to string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, bytes.ReplaceAll(data, []byte(from), []byte(to)), 0o600)
 }

@@ -27,6 +27,8 @@ type App struct {
 	Colour, ErrColour bool
 	// Tune is told the size of a cluster file, in bytes, before a run; it may be nil.
 	Tune func(source int)
+	// Edit opens a file in the editor of the person at the terminal and returns when it is closed.
+	Edit func(ctx context.Context, file string) error
 	// Version is the tool's version.
 	Version string
 	// Generators are the domains.

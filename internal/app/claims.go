@@ -89,7 +89,7 @@ func compare(a *generators.Artifact, rendered, tree []byte) (difference, error) 
 
 func objectClaimKept(field string, want, got manifest.Document) (line int, kept bool) {
 	if field == "" {
-		return got.Node.Line, false
+		return got.Node.Line, sameObject(want, got)
 	}
 	before, ok := manifest.Lookup(want.Node, field)
 	if !ok {
@@ -106,7 +106,52 @@ func objectClaimKept(field string, want, got manifest.Document) (line int, kept 
 	}
 	a, errA := manifest.Value(before)
 	b, errB := manifest.Value(after)
-	return after.Line, errA == nil && errB == nil && reflect.DeepEqual(a, b)
+	if errA != nil || errB != nil {
+		return after.Line, false
+	}
+	return after.Line, reflect.DeepEqual(a, b) || field == "subjects" && subjectsKept(a, b)
+}
+
+// sameObject reports whether an edited object is the rendered one but for annotations and for labels
+// that no policy of ours selects by. Annotations and labels that serve a control are claimed one by one.
+func sameObject(want, got manifest.Document) bool {
+	strip := func(d manifest.Document) any {
+		value, err := manifest.Value(d.Node)
+		object, ok := value.(map[string]any)
+		if err != nil || !ok {
+			return err
+		}
+		metadata, _ := object["metadata"].(map[string]any)
+		delete(metadata, "annotations")
+		labels, _ := metadata["labels"].(map[string]any)
+		for name := range labels {
+			if !strings.HasPrefix(name, "k8ssec.dev/") && !strings.HasPrefix(name, "pod-security.kubernetes.io/") {
+				delete(labels, name)
+			}
+		}
+		return value
+	}
+	return reflect.DeepEqual(strip(want), strip(got))
+}
+
+// subjectsKept reports whether edited subjects of a binding keep what the controls ask of them: there
+// is one, and each that was not rendered is a group of people or a service account. A single person
+// and the groups of the API server itself (everyone, every account, system:masters) are not.
+func subjectsKept(rendered, edited any) bool {
+	before, _ := rendered.([]any)
+	after, _ := edited.([]any)
+	for _, subject := range after {
+		if slices.ContainsFunc(before, func(b any) bool { return reflect.DeepEqual(b, subject) }) {
+			continue
+		}
+		fields, _ := subject.(map[string]any)
+		name, _ := fields["name"].(string)
+		group := fields["kind"] == "Group" && !strings.HasPrefix(name, "system:")
+		if name == "" || !group && fields["kind"] != "ServiceAccount" {
+			return false
+		}
+	}
+	return len(after) > 0
 }
 
 // textClaimKept says whether every line that a claim is on still stands, in order; for a heading,

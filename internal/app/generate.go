@@ -30,6 +30,8 @@ type InitOptions struct {
 type GenerateOptions struct {
 	Dir    string
 	DryRun bool
+	// OnConflict says what becomes of a field that both sides changed; empty refuses.
+	OnConflict OnConflict
 }
 
 // Written is what a run wrote, or would write.
@@ -44,13 +46,17 @@ type Written struct {
 	// Controls counts the answers by catalogue and state.
 	Controls map[string]map[string]int `json:"controls,omitempty"`
 	// Undecided are the lines that would switch more on.
-	Undecided []string  `json:"undecided,omitempty"`
-	Warnings  diag.List `json:"warnings,omitempty"`
+	Undecided []string `json:"undecided,omitempty"`
+	// Conflicts stand in the way: nothing was written.
+	Conflicts []Conflict `json:"conflicts,omitempty"`
+	Warnings  diag.List  `json:"warnings,omitempty"`
 
 	name string
 	// gitPath is where the directory is inside of its Git repository, where gitops.path says
 	// something else.
 	gitPath string
+	// kept counts the unchanged files that hold edits.
+	kept    int
 	tree    *render.Tree
 	elapsed time.Duration
 }
@@ -76,7 +82,7 @@ func (a *App) Init(ctx context.Context, o InitOptions) (*Written, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := a.write(ctx, o.Dir, name, source, true, o.DryRun)
+	w, err := a.write(ctx, o.Dir, name, source, true, o.DryRun, "")
 	if err == nil && o.Values.GitPath == "" {
 		w.gitPath = gitPath(o.Dir)
 	}
@@ -104,18 +110,19 @@ func gitPath(dir string) string {
 	}
 }
 
-// Generate writes what the posture of an existing repository says. It never overwrites a file that
-// was edited: it refuses, names all of them, and writes nothing.
+// Generate writes what the posture of an existing repository says, merged with the edits that were
+// made since. Where both changed one field it returns what stands in the way and ErrConflict, and where
+// an edit weakens a control the findings; both times it writes nothing.
 func (a *App) Generate(ctx context.Context, o GenerateOptions) (*Written, error) {
 	name := filepath.Join(o.Dir, ClusterFile)
 	source, err := engine.ReadClusterFile(name)
 	if err != nil {
 		return nil, err
 	}
-	return a.write(ctx, o.Dir, name, source, false, o.DryRun)
+	return a.write(ctx, o.Dir, name, source, false, o.DryRun, o.OnConflict)
 }
 
-func (a *App) write(ctx context.Context, dir, name string, source []byte, first, dryRun bool) (_ *Written, err error) {
+func (a *App) write(ctx context.Context, dir, name string, source []byte, first, dryRun bool, on OnConflict) (_ *Written, err error) {
 	start := time.Now()
 	if a.Tune != nil {
 		a.Tune(len(source))
@@ -135,6 +142,11 @@ func (a *App) write(ctx context.Context, dir, name string, source []byte, first,
 		if same, err := a.unchanged(r, inputs); err != nil || same != nil {
 			if same != nil {
 				w.Unchanged, w.elapsed = len(same.Files), time.Since(start)
+				for _, f := range same.Files {
+					if f.Edited != "" {
+						w.kept++
+					}
+				}
 			}
 			return w, err
 		}
@@ -165,12 +177,20 @@ func (a *App) write(ctx context.Context, dir, name string, source []byte, first,
 			return nil, err
 		}
 	}
-	plan, err := r.Plan(files, meta(result, inputs, a.Version))
+	m := a.merging(ctx, dir, t, on)
+	plan, err := r.Plan(files, meta(result, inputs, a.Version), m.resolve)
 	if err != nil {
 		return nil, err
 	}
-	if refused := plan.Refused(); len(refused) > 0 {
-		return nil, a.refuse(dir, t, refused)
+	if m.broken.HasErrors() {
+		return nil, m.broken.Sort()
+	}
+	if len(m.conflicts) > 0 {
+		w.Conflicts = m.conflicts
+		return w, a.refuse(w)
+	}
+	if found := m.check(result); found.HasErrors() {
+		return nil, found
 	}
 	w.summarize(plan)
 	if !dryRun && !plan.Empty() {
@@ -230,36 +250,6 @@ func openWays(dir string, findings []lockout.Finding) diag.List {
 		found = append(found, d)
 	}
 	return found
-}
-
-// refuse prints which edits stand in the way, and what serves what there.
-func (a *App) refuse(dir string, t *render.Tree, refused []repo.Item) error {
-	var found diag.List
-	for _, item := range refused {
-		d := diag.Diagnostic{
-			Severity: diag.Error, File: filepath.Join(dir, filepath.FromSlash(item.Path)),
-			Message: "the file is " + item.Op.String(),
-			Rule:    "what you edited is never overwritten",
-			Fix:     "move your change into cluster.cue or patches/ and restore the file, then run generate again",
-		}
-		if item.Op == repo.Collision {
-			d.Message = "the file " + item.Op.String()
-			d.Fix = "move the file away, then run again"
-		}
-		for _, f := range t.Files {
-			if f.Path == item.Path && f.Artifact != nil {
-				for _, c := range claimsOf(f.Artifact) {
-					d.Controls = appendOnce(d.Controls, c.Control)
-				}
-			}
-		}
-		found = append(found, d)
-	}
-	if err := found.Sort().WriteText(a.Stderr, diag.Style{Colour: a.ErrColour}); err != nil {
-		return err
-	}
-	fmt.Fprintf(a.Stderr, "nothing was written\n")
-	return ErrConflict
 }
 
 func (w *Written) summarize(plan *repo.Plan) {

@@ -46,6 +46,8 @@ func (w *Written) WriteText(out io.Writer, s diag.Style, first bool) error {
 		w.controls(&b, s)
 		w.undecided(&b, s)
 		w.next(&b, s)
+	case written == 0 && len(w.Changes) == 0 && w.kept > 0:
+		fmt.Fprintf(&b, "nothing to do: %d files are as the posture says, %d of them with edits of yours\n", w.Unchanged, w.kept)
 	case written == 0 && len(w.Changes) == 0:
 		fmt.Fprintf(&b, "nothing to do: %d files are as the posture says\n", w.Unchanged)
 	default:

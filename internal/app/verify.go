@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -85,7 +86,7 @@ func (a *App) Verify(ctx context.Context, o VerifyOptions) (*Verified, error) {
 	}
 	s.missing(t)
 	v.Controls = len(t.Controls)
-	v.Findings = append(v.Findings, openWays(o.Dir, lockout.Check(result.Posture, s.merged(t)))...)
+	v.Findings = append(v.Findings, openWays(o.Dir, lockout.Check(result.Posture, mergedArtifacts(t, s.edited, func(name string) bool { return s.seen[name] })))...)
 	v.Findings = v.Findings.Sort()
 	return v, nil
 }
@@ -99,6 +100,8 @@ type scan struct {
 	titles    map[string]string
 	seen      map[string]bool
 	edited    map[string][]manifest.Document
+	// kept are the digests of the edits that the last generate has checked.
+	kept map[string]string
 }
 
 func (s *scan) show(name string) string {
@@ -137,6 +140,12 @@ func (s *scan) lock(o engine.Options, version string) (err error) {
 	}
 	if err != nil {
 		return err
+	}
+	s.kept = map[string]string{}
+	for name, f := range lock.Files {
+		if f.Edited != "" {
+			s.kept[name] = f.Edited
+		}
 	}
 	inputs, err := engine.Inputs(o, version)
 	if err != nil {
@@ -282,62 +291,99 @@ func (s *scan) object(name string, d manifest.Document) {
 }
 
 // differs reports a file that is not what the posture renders, by the controls that it no longer
-// serves.
+// serves. An edit that the last generate has checked and kept, and that weakens nothing, is a warning:
+// it is there to stay, and reviewers see it.
 func (s *scan) differs(name string, f render.File, data []byte) {
-	fix := fmt.Sprintf("restore the file (git checkout -- %s, or delete it and run k8ssec generate %s); "+
-		"put your own changes into cluster.cue or patches/", s.show(name), s.dir)
+	var d difference
 	if f.Artifact == nil {
-		s.add(diag.Diagnostic{
-			File: s.show(name), Line: firstDifferentLine(f.Data, data), Column: 1, Message: "the file differs from what the posture renders",
-			Rule: "what is committed is what the posture says", Fix: fix, Controls: s.controls(name),
-		})
+		d.line = firstDifferentLine(f.Data, data)
+		d.broken = s.unlisted(name, f.Data, data)
+	} else {
+		var err error
+		if d, err = compare(f.Artifact, f.Data, data); err != nil {
+			return // not valid YAML: reported already
+		}
+	}
+	for _, w := range weakened(s.show(name), d, s.titles, restore(s.show(name), s.dir)) {
+		s.add(w)
+	}
+	if len(d.broken) > 0 {
 		return
 	}
-	d, err := compare(f.Artifact, f.Data, data)
-	if err != nil {
-		return // not valid YAML: reported already
+	found := diag.Diagnostic{
+		Severity: diag.Error, File: s.show(name), Line: d.line, Column: 1, Controls: d.touched,
+		Message: "the file differs from what the posture renders; no control that it serves is weakened",
+		Rule:    "what is committed is what the posture says, or an edit that generate has checked",
+		Fix:     fmt.Sprintf("to keep the edit, run k8ssec generate %s; to take it back, git checkout -- %s", s.dir, s.show(name)),
 	}
-	// One finding for each part that was changed, with all the controls that it served.
-	var parts []string
-	byPart := map[string]*diag.Diagnostic{}
-	for _, b := range d.broken {
-		part := b.object + "\x00" + b.claim.Field
-		if byPart[part] != nil {
-			byPart[part].Controls = appendOnce(byPart[part].Controls, b.claim.Control)
+	if kept := s.kept[name]; kept != "" && kept == fmt.Sprintf("%x", sha256.Sum256(data)) {
+		found.Severity = diag.Warning
+		found.Message = "the file has an edit of yours; no control that it serves is weakened"
+		found.Fix = ""
+	}
+	s.add(found)
+}
+
+// unlisted are the controls of the files that an edited kustomization does not apply any more.
+func (s *scan) unlisted(name string, rendered, data []byte) []broken {
+	return unlisted(name, rendered, data, s.controls)
+}
+
+func unlisted(name string, rendered, data []byte, controls func(name string) []string) []broken {
+	if path.Base(name) != "kustomization.yaml" {
+		return nil
+	}
+	want, errWant := manifest.Decode(rendered)
+	got, errGot := manifest.Decode(data)
+	if errWant != nil || errGot != nil || len(want) != 1 {
+		return nil
+	}
+	var lost []broken
+	there := map[string]bool{}
+	for _, d := range got {
+		for _, item := range resources(d) {
+			there[path.Clean(item)] = true
+		}
+	}
+	for _, item := range resources(want[0]) {
+		if there[path.Clean(item)] {
 			continue
 		}
-		what := b.object
-		if what == "" {
-			what = "the file"
+		ids := controls(path.Join(path.Dir(name), item))
+		if len(ids) == 0 {
+			ids = []string{""} // a directory, or a file without a control: lost all the same
 		}
-		message := what + " was removed"
-		switch {
-		case b.claim.Field != "":
-			message = fmt.Sprintf("%s: %q was changed or removed", what, b.claim.Field)
-		case b.line > 0:
-			message = what + " was changed"
-		}
-		parts = append(parts, part)
-		byPart[part] = &diag.Diagnostic{
-			File: s.show(name), Line: max(b.line, 1), Column: 1, Field: b.claim.Field, Control: b.claim.Control,
-			Message: message, Rule: s.titles[b.claim.Control], Why: "an edit must not weaken a control; only a waiver can", Fix: fix,
+		for _, id := range ids {
+			lost = append(lost, broken{claim: generators.Claim{Control: id, Field: item}, object: "resources"})
 		}
 	}
-	for _, part := range parts {
-		s.add(*byPart[part])
+	return lost
+}
+
+// resources are the files that a kustomization lists.
+func resources(d manifest.Document) []string {
+	node, ok := manifest.Lookup(d.Node, "resources")
+	if !ok {
+		return nil
 	}
-	if len(d.broken) == 0 {
-		s.add(diag.Diagnostic{
-			File: s.show(name), Line: d.line, Column: 1, Controls: d.touched,
-			Message: "the file differs from what the posture renders; no control that it serves is weakened",
-			Rule:    "what is committed is what the posture says", Fix: fix,
-		})
+	value, err := manifest.Value(node)
+	list, ok := value.([]any)
+	if err != nil || !ok {
+		return nil
 	}
+	var items []string
+	for _, item := range list {
+		if text, ok := item.(string); ok {
+			items = append(items, text)
+		}
+	}
+	return items
 }
 
 // controls are all controls that a file serves.
-func (s *scan) controls(name string) []string {
-	f := s.artifacts[name]
+func (s *scan) controls(name string) []string { return controlsOf(s.artifacts[name]) }
+
+func controlsOf(f render.File) []string {
 	var ids []string
 	if f.Artifact != nil {
 		for _, c := range claimsOf(f.Artifact) {
@@ -370,27 +416,4 @@ func (s *scan) missing(t *render.Tree) {
 		}
 		s.add(d)
 	}
-}
-
-// merged are the artifacts as they stand in the tree: where a file was edited, its objects are
-// those of the file.
-func (s *scan) merged(t *render.Tree) []generators.Artifact {
-	artifacts := make([]generators.Artifact, 0, len(t.Files))
-	for _, f := range t.Files {
-		if f.Artifact == nil || !s.seen[f.Path] {
-			continue
-		}
-		a := *f.Artifact
-		if docs, ok := s.edited[f.Path]; ok && len(a.Objects) > 0 {
-			a.Objects = nil
-			for _, d := range docs {
-				value, err := manifest.Value(d.Node)
-				if err == nil {
-					a.Objects = append(a.Objects, generators.Object{Value: value})
-				}
-			}
-		}
-		artifacts = append(artifacts, a)
-	}
-	return artifacts
 }

@@ -30,8 +30,8 @@ const (
 type Conflict struct {
 	// Field is where: "NetworkPolicy team-a/dns: spec.egress[0].ports", or the lines of a text.
 	Field string
-	// Line is the line in yours, counted from 1; 0 if the place is gone there.
-	Line int
+	// Line and Column are where the value stands in yours, counted from 1; 0 if it is gone there.
+	Line, Column int
 	// Base, Yours and New are the three values; nil where there is none.
 	Base, Yours, New *string
 }
@@ -157,7 +157,7 @@ func holds(text []byte, f *file) bool {
 // whole is a conflict about everything.
 func whole(base, yours, next []byte, s Strategy) *Result {
 	text := func(data []byte) *string { t := string(data); return &t }
-	r := &Result{Data: yours, Conflicts: []Conflict{{Field: "the file", Line: 1, Base: text(base), Yours: text(yours), New: text(next)}}}
+	r := &Result{Data: yours, Conflicts: []Conflict{{Field: "the file", Line: 1, Column: 1, Base: text(base), Yours: text(yours), New: text(next)}}}
 	if s == New {
 		r.Data = next
 	}
@@ -609,7 +609,7 @@ func (m *merger) lines(e, b, y, n *entry) bool {
 func (m *merger) conflict(at string, b, y, n *entry) *entry {
 	c := Conflict{Field: strings.TrimSuffix(at, ":"), Base: m.show(b), Yours: m.show(y), New: m.show(n)}
 	if y != nil && y.yaml != nil {
-		c.Line = m.offset + y.yaml.Line
+		c.Line, c.Column = m.offset+y.yaml.Line, y.yaml.Column
 	}
 	m.conflicts = append(m.conflicts, c)
 	if m.strategy == New {

@@ -24,7 +24,7 @@ func mergeText(base, yours, next string, s Strategy) *Result {
 			out.WriteString(strings.Join(pn, ""))
 		default:
 			r.Conflicts = append(r.Conflicts, Conflict{
-				Field: span(iy, ey), Line: iy + 1, Base: joined(pb), Yours: joined(py), New: joined(pn),
+				Field: span(iy, ey), Line: iy + 1, Column: 1, Base: joined(pb), Yours: joined(py), New: joined(pn),
 			})
 			if s == New {
 				out.WriteString(strings.Join(pn, ""))

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -39,7 +41,7 @@ func Main(args []string, stdout, stderr io.Writer, now func() time.Time) int {
 	defer stop()
 	a := &app.App{
 		Now: now, Stdout: stdout, Stderr: stderr, Version: version, Tune: tune,
-		Colour: colour(stdout), ErrColour: colour(stderr), Generators: all.List(),
+		Colour: colour(stdout), ErrColour: colour(stderr), Generators: all.List(), Edit: edit,
 	}
 	root := newRoot(a)
 	root.SetArgs(args)
@@ -47,6 +49,22 @@ func Main(args []string, stdout, stderr io.Writer, now func() time.Time) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	return report(err, stderr, diag.Style{Colour: colour(stderr)})
+}
+
+// edit opens a file in the person's editor.
+func edit(ctx context.Context, file string) error {
+	editor := os.Getenv("VISUAL")
+	if editor == "" {
+		editor = os.Getenv("EDITOR")
+	}
+	if editor == "" {
+		return errors.New("neither VISUAL nor EDITOR is set")
+	}
+	// The variable may hold arguments ("code --wait"), as Git allows.
+	words := strings.Fields(editor)
+	cmd := exec.CommandContext(ctx, words[0], append(words[1:], file)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stderr, os.Stderr
+	return cmd.Run()
 }
 
 // tune fits the runtime to a run that lives for a moment. Short of the limit, memory is cheaper than
