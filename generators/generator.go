@@ -121,6 +121,9 @@ const (
 	LabelKind = "k8ssec.dev/kind"
 	// LabelOwner is the team that answers for a namespace.
 	LabelOwner = "k8ssec.dev/owner"
+	// LabelSecrets marks, with the value "read", a namespace that reads the secret store. External
+	// Secrets may write nowhere else.
+	LabelSecrets = "k8ssec.dev/secrets"
 	// LabelDataClass is the data class of a namespace.
 	LabelDataClass = "k8ssec.dev/data-class"
 	// LabelQuarantine marks a pod that may talk to nobody; its value names the incident. Policies that

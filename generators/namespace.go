@@ -22,6 +22,9 @@ func NamespaceLabels(p *posture.Posture, ns posture.Namespace) map[string]string
 	labels[LabelKind] = ns.Kind
 	labels[LabelOwner] = ns.Owner
 	labels[LabelDataClass] = ns.DataClass
+	if len(ns.Secrets) > 0 {
+		labels[LabelSecrets] = "read"
+	}
 	labels["pod-security.kubernetes.io/enforce"] = string(ns.PodSecurity.Enforce)
 	labels["pod-security.kubernetes.io/enforce-version"] = version
 	labels["pod-security.kubernetes.io/audit"] = string(ns.PodSecurity.Audit)

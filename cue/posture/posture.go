@@ -343,6 +343,12 @@ type Secrets struct {
 	Provider string      `json:"provider"` // "", "vault" or "aws"
 	Install  Install     `json:"install"`  // External Secrets
 	Refresh  string      `json:"refresh"`  // Go duration
+	// Account is the service account of the External Secrets controller, as "namespace/name".
+	Account string `json:"account"`
+	// Deletion says what becomes of a secret whose entry left the store: "retain" or "delete".
+	Deletion string `json:"deletion"`
+	// ClusterStores lets a ClusterSecretStore serve several namespaces. Hardened: false.
+	ClusterStores bool `json:"clusterStores"`
 	Vault    *Vault      `json:"vault,omitempty"`
 	AWS      *AWSSecrets `json:"aws,omitempty"`
 	// ForbidEnv refuses secrets as environment variables (CIS 5.4.1).
@@ -359,6 +365,10 @@ type Vault struct {
 	AuthPath string `json:"authPath"` // kubernetes auth mount
 	Audience string `json:"audience"`
 	TokenTTL string `json:"tokenTTL"` // Go duration
+	// TokenReviewer is who asks the API server whether a reader's token is good: "client" (the reader's
+	// own token, for a Vault outside of the cluster) or "vault" (Vault's own service account, for one
+	// that runs in this cluster).
+	TokenReviewer string `json:"tokenReviewer"`
 	// Namespace is a Vault Enterprise namespace.
 	Namespace string `json:"namespace,omitempty"`
 }

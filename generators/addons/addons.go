@@ -38,7 +38,27 @@ func (a Addon) Folder() string { return "addon-" + a.Name }
 
 // table are all add-ons, by name.
 func table() []Addon {
-	return []Addon{}
+	return []Addon{
+		{
+			Name: "external-secrets", Namespace: "external-secrets", Domain: "secrets", Drift: DriftCorrect,
+			Why:  "External Secrets, which copies entries of the secret store into secrets of the namespaces that declare them.",
+			when: func(p *posture.Posture) bool { return p.Secrets.Install == posture.InstallInstall && StoreDecided(p) },
+		},
+	}
+}
+
+// StoreDecided says whether the secret store is known.
+func StoreDecided(p *posture.Posture) bool {
+	return p.Secrets.Provider == "vault" && p.Secrets.Vault != nil || p.Secrets.Provider == "aws" && p.Secrets.AWS != nil
+}
+
+// Priority is the priority class of add-ons, or empty where the posture has taken it out.
+func Priority(p *posture.Posture) string {
+	const class = "platform-critical"
+	if _, ok := p.Resources.PriorityClasses[class]; !ok {
+		return ""
+	}
+	return class
 }
 
 // Installed are the add-ons that GitOps installs for the posture, by name.

@@ -12,6 +12,7 @@ import (
 	"github.com/k8ssec/k8ssec/generators/namespaces"
 	"github.com/k8ssec/k8ssec/generators/network"
 	"github.com/k8ssec/k8ssec/generators/resources"
+	"github.com/k8ssec/k8ssec/generators/secrets"
 	"github.com/k8ssec/k8ssec/generators/workloads"
 )
 
@@ -27,6 +28,7 @@ func List() []generators.Generator {
 		namespaces.New(),
 		network.New(),
 		resources.New(),
+		secrets.New(),
 		workloads.New(),
 	}
 }

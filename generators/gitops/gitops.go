@@ -54,6 +54,14 @@ var waves = []wave{
 		why: "Admission policies and their bindings, before the workloads that they are for.",
 	},
 	{
+		domain: "secrets", after: fences, addons: []string{"external-secrets"}, number: "3",
+		loose: true,
+		why:   "Which entries of the secret store each namespace reads. A pod that starts before its secret is there waits for it, and needs no restart.",
+		when: func(p *posture.Posture) bool {
+			return p.Secrets.Install != posture.InstallOff && addons.StoreDecided(p)
+		},
+	},
+	{
 		domain: domain, after: fences, number: "4",
 		loose: true,
 		why:   "The tenants' own repositories, last: what they bring meets every rule above.",

@@ -3,6 +3,7 @@ package network
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -84,6 +85,9 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 	}
 	if name == c.p.GitOps.Namespace {
 		objects = append(objects, c.gitSources(name)...)
+	}
+	if owner, _, _ := strings.Cut(c.p.Secrets.Account, "/"); name == owner && c.p.Secrets.Install != posture.InstallOff {
+		objects = append(objects, c.secretStore(name)...)
 	}
 
 	for _, direction := range []struct {

@@ -39,7 +39,7 @@ func documentation(p *posture.Posture) (generators.Artifact, error) {
 		Namespace:   "team-a",
 		Image:       "registry.internal",
 		Groups:      generators.EmergencyGroups(p),
-		Accounts:    gitOps(p),
+		Accounts:    generators.GitOpsAccounts(p),
 		Static:      p.Workloads.Static && p.Cluster.Minor() >= staticMinor,
 		StaticDir:   staticDir,
 		NodeDir:     staticFolder,

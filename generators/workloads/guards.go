@@ -29,7 +29,7 @@ func inGroups(groups ...string) string {
 // emergencyOrGit adds who applies the reviewed repository, who restores what it applied, and
 // Calico's operator, which makes the network plug-in's namespace and roles.
 func emergencyOrGit(p *posture.Posture, more ...string) string {
-	accounts := append(gitOps(p), more...)
+	accounts := append(generators.GitOpsAccounts(p), more...)
 	if p.Cluster.CNI == "calico" {
 		accounts = append(accounts, "system:serviceaccount:tigera-operator:tigera-operator")
 	}
@@ -38,15 +38,6 @@ func emergencyOrGit(p *posture.Posture, more ...string) string {
 		expression += " ||\n" + inGroups("system:serviceaccounts:velero")
 	}
 	return expression
-}
-
-// gitOps are the user names of the controllers that apply the repository.
-func gitOps(p *posture.Posture) []string {
-	account := "system:serviceaccount:" + p.GitOps.Namespace + ":"
-	if p.GitOps.Engine == "argocd" {
-		return []string{account + "argocd-application-controller"}
-	}
-	return []string{account + "helm-controller", account + "kustomize-controller"}
 }
 
 // guardPolicies are about objects other than pods, and about who may touch what.

@@ -407,7 +407,7 @@ func guardAttempts(p *posture.Posture, policyName, namespace string) []attempt {
 
 // gitIdentity is the controller that applies the repository.
 func gitIdentity(p *posture.Posture) generators.Identity {
-	accounts := gitOps(p)
+	accounts := generators.GitOpsAccounts(p)
 	return generators.ServiceAccount(p.GitOps.Namespace, accounts[len(accounts)-1][strings.LastIndex(accounts[len(accounts)-1], ":")+1:])
 }
 

@@ -271,6 +271,10 @@ func (j *judgement) secrets() {
 		j.report([]string{"secrets", "aws", "identity"}, `is "irsa", and oidcProvider is missing`,
 			"the trust policy of each role names the cluster's issuer", `oidcProvider: "oidc.eks.eu-central-1.amazonaws.com/id/ABC"`)
 	}
+	if namespace, _, _ := strings.Cut(s.Account, "/"); s.Install == posture.InstallInstall && namespace != "external-secrets" {
+		j.report([]string{"secrets", "account"}, "is not in the namespace external-secrets, into which it is installed",
+			"another account is that of an External Secrets which runs already", `install: "existing"`)
+	}
 	if s.Vault != nil {
 		j.certificates([]string{"secrets", "vault", "caBundle"}, s.Vault.CABundle)
 		j.positive([]string{"secrets", "vault", "tokenTTL"}, s.Vault.TokenTTL)

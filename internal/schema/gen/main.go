@@ -32,6 +32,8 @@ var crds = []struct{ module, version, file string }{
 	{"github.com/fluxcd/source-controller", "v1.9.5", "config/crd/bases/source.toolkit.fluxcd.io_helmrepositories.yaml"},
 	{"github.com/fluxcd/source-controller", "v1.9.5", "config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml"},
 	{"github.com/fluxcd/helm-controller", "v1.6.4", "config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml"},
+	{"github.com/external-secrets/external-secrets", "v1.3.2", "config/crds/bases/external-secrets.io_externalsecrets.yaml"},
+	{"github.com/external-secrets/external-secrets", "v1.3.2", "config/crds/bases/external-secrets.io_secretstores.yaml"},
 	{"github.com/argoproj/argo-cd/v3", "v3.5.7", "manifests/crds/application-crd.yaml"},
 	{"github.com/argoproj/argo-cd/v3", "v3.5.7", "manifests/crds/appproject-crd.yaml"},
 }
