@@ -340,17 +340,17 @@ type Policy struct {
 
 // Secrets is the external secret store. Provider "" means undecided.
 type Secrets struct {
-	Provider string      `json:"provider"` // "", "vault" or "aws"
-	Install  Install     `json:"install"`  // External Secrets
-	Refresh  string      `json:"refresh"`  // Go duration
+	Provider string  `json:"provider"` // "", "vault" or "aws"
+	Install  Install `json:"install"`  // External Secrets
+	Refresh  string  `json:"refresh"`  // Go duration
 	// Account is the service account of the External Secrets controller, as "namespace/name".
 	Account string `json:"account"`
 	// Deletion says what becomes of a secret whose entry left the store: "retain" or "delete".
 	Deletion string `json:"deletion"`
 	// ClusterStores lets a ClusterSecretStore serve several namespaces. Hardened: false.
-	ClusterStores bool `json:"clusterStores"`
-	Vault    *Vault      `json:"vault,omitempty"`
-	AWS      *AWSSecrets `json:"aws,omitempty"`
+	ClusterStores bool        `json:"clusterStores"`
+	Vault         *Vault      `json:"vault,omitempty"`
+	AWS           *AWSSecrets `json:"aws,omitempty"`
 	// ForbidEnv refuses secrets as environment variables (CIS 5.4.1).
 	ForbidEnv bool `json:"forbidEnv"`
 	// MaxAgeDays is the rotation age of an entry.
