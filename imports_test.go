@@ -26,10 +26,11 @@ var allowed = map[string][]string{
 	"generators/*":             {"cue/posture", "generators", "generators/addons"},
 	"profiles":                 nil,
 	"internal/app": {
-		".", "cue/posture", "generators", "internal/diag", "internal/engine", "internal/lockout", "internal/manifest", "internal/merge",
+		".", "cue/posture", "generators", "internal/diag", "internal/engine", "internal/impact", "internal/lockout", "internal/manifest", "internal/merge",
 		"internal/catalogue", "internal/probe", "internal/render", "internal/repo", "internal/report", "internal/schema",
 	},
 	"internal/catalogue": nil,
+	"internal/impact":    {"cue/posture", "internal/lockout", "internal/manifest"},
 	"internal/diag":      nil,
 	"internal/engine":    {".", "cue/posture", "internal/diag"},
 	"internal/lockout":   {"cue/posture", "generators", "internal/diag", "internal/manifest"},

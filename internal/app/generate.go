@@ -165,13 +165,7 @@ func (a *App) write(ctx context.Context, dir, name string, source []byte, first,
 	}
 	w.Warnings = slices.Concat(ways, result.Warnings)
 	w.tree, w.name = t, result.Posture.Cluster.Name
-	files := make([]repo.File, 0, len(t.Files)+1)
-	for _, f := range t.Files {
-		files = append(files, repo.File{Path: f.Path, Data: f.Data, Executable: f.Executable, Own: f.Own})
-	}
-	if first {
-		files = append(files, repo.File{Path: ClusterFile, Data: source, Own: true})
-	}
+	files := repoFiles(t, source)
 	if !dryRun {
 		if err := r.Acquire(ctx); err != nil {
 			return nil, err
@@ -200,6 +194,15 @@ func (a *App) write(ctx context.Context, dir, name string, source []byte, first,
 	}
 	w.elapsed = time.Since(start)
 	return w, nil
+}
+
+// repoFiles are what a run puts into the repository.
+func repoFiles(t *render.Tree, source []byte) []repo.File {
+	files := make([]repo.File, 0, len(t.Files)+1)
+	for _, f := range t.Files {
+		files = append(files, repo.File{Path: f.Path, Data: f.Data, Executable: f.Executable, Own: f.Own})
+	}
+	return append(files, repo.File{Path: ClusterFile, Data: source, Own: true, Keep: true})
 }
 
 // unchanged returns the lock where a run would change nothing: the inputs are those of the last

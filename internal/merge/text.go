@@ -153,3 +153,63 @@ func walkBack(trace []map[int]int, x, y int) [][2]int {
 	slices.Reverse(pairs)
 	return pairs
 }
+
+// Unified is the difference of two texts in the unified format, with three lines around each change.
+func Unified(name string, before, after []byte) string {
+	a, b := splitLines(string(before)), splitLines(string(after))
+	match := matching(a, b)
+	type line struct {
+		mark byte
+		text string
+		a, b int
+	}
+	var lines []line
+	j := 0
+	for i := range a {
+		if match[i] < 0 {
+			lines = append(lines, line{'-', a[i], i, j})
+			continue
+		}
+		for ; j < match[i]; j++ {
+			lines = append(lines, line{'+', b[j], i, j})
+		}
+		lines = append(lines, line{' ', a[i], i, j})
+		j++
+	}
+	for ; j < len(b); j++ {
+		lines = append(lines, line{'+', b[j], len(a), j})
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "--- %s\n+++ %s\n", name, name)
+	for i := 0; i < len(lines); {
+		if lines[i].mark == ' ' {
+			i++
+			continue
+		}
+		start, end, quiet := max(i-3, 0), i, 0
+		for end < len(lines) && quiet <= 6 {
+			if quiet++; lines[end].mark != ' ' {
+				quiet = 0
+			}
+			end++
+		}
+		end -= max(quiet-3, 0)
+		countA, countB := 0, 0
+		for _, l := range lines[start:end] {
+			if l.mark != '+' {
+				countA++
+			}
+			if l.mark != '-' {
+				countB++
+			}
+		}
+		fmt.Fprintf(&out, "@@ -%d,%d +%d,%d @@\n", lines[start].a+1, countA, lines[start].b+1, countB)
+		for _, l := range lines[start:end] {
+			out.WriteByte(l.mark)
+			out.WriteString(strings.TrimSuffix(l.text, "\n"))
+			out.WriteByte('\n')
+		}
+		i = end
+	}
+	return out.String()
+}

@@ -204,6 +204,34 @@ func (r *Repo) noBase(name string) error {
 	}
 }
 
+// Kept returns the text that a file of the user's had at the last run (File.Keep); false where no run
+// has kept it.
+func (r *Repo) Kept(name string) ([]byte, bool, error) {
+	if r.disk == nil {
+		return nil, false, nil
+	}
+	archives, err := r.baseArchives()
+	if err != nil {
+		return nil, false, err
+	}
+	var data []byte
+	found := false
+	for _, archive := range archives {
+		if path.Dir(archive) != path.Join(basePath, path.Dir(name)) {
+			continue
+		}
+		err := r.readArchive(archive, func(f baseFile) {
+			if f.path == name {
+				data, found = f.data, true
+			}
+		})
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			return nil, false, err
+		}
+	}
+	return data, found, nil
+}
+
 // bases returns the last render of some files: those that are there and are what the lock says.
 func (r *Repo) bases(lock *Lock, names []string) (map[string][]byte, error) {
 	wanted := make(map[string]bool, len(names))

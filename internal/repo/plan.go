@@ -15,6 +15,9 @@ type File struct {
 	Executable bool
 	// Own marks a file that is written once and belongs to the user from then on.
 	Own bool
+	// Keep puts the text of such a file into the base, so that a later run can tell what the last one
+	// was made from.
+	Keep bool
 }
 
 // Op says what a run does with one path.
@@ -216,6 +219,9 @@ func (r *Repo) Plan(files []File, meta Meta, resolve Resolver) (*Plan, error) {
 			if item.Op = Yours; !item.tree.exists {
 				item.Op = Create
 			}
+			if files[i].Keep {
+				p.kept = append(p.kept, baseFile{name, files[i].Data})
+			}
 		default:
 			f := files[i]
 			item.Data, item.Executable = f.Data, f.Executable
@@ -250,12 +256,13 @@ type planning struct {
 	lock     *Lock // what the plan will leave
 	plan     *Plan
 	rendered map[string][]byte
+	kept     []baseFile
 }
 
 // base is what the plan will leave as the base: the render, and the last one of what is kept without.
 func (p *planning) base() ([]baseFile, error) {
 	var orphans []string
-	base := make([]baseFile, 0, len(p.lock.Files))
+	base := slices.Grow(slices.Clone(p.kept), len(p.lock.Files))
 	for name := range p.lock.Files {
 		if data, ok := p.rendered[name]; ok {
 			base = append(base, baseFile{name, data})

@@ -118,7 +118,8 @@ and keeps it true through every later change.
 Exit codes: 0 done, 1 error, 2 findings or changes, 3 conflict (nothing written).`,
 		Example: `  k8ssec init prod --profile cis       # a new repository
   $EDITOR prod/cluster.cue             # change the posture
-  k8ssec generate prod                 # write what changed
+  k8ssec diff prod                     # what that means, the most dangerous line first
+  k8ssec generate prod                 # write what changed, merged with your edits
   k8ssec verify prod                   # check it offline, for CI
   k8ssec explain prod cis-5.2.2        # why, and which files serve it
   k8ssec report prod                   # how every control and attack stands`,
@@ -126,7 +127,7 @@ Exit codes: 0 done, 1 error, 2 findings or changes, 3 conflict (nothing written)
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(
-		newInit(a), newGenerate(a), newVerify(a), newExplain(a), newProbe(a), newReport(a), newProfiles(a), newSchema(a), newVersion(a),
+		newInit(a), newGenerate(a), newDiff(a), newVerify(a), newExplain(a), newProbe(a), newReport(a), newProfiles(a), newSchema(a), newVersion(a),
 	)
 	return cmd
 }
