@@ -34,7 +34,11 @@ func TestJSON(t *testing.T) {
 			return errors.Join(os.Remove(edited), replace(filepath.Join(dir, "manifests", "access", "team-a.yaml"), "automountServiceAccountToken: false", "automountServiceAccountToken: false\nimagePullSecrets: []"),
 				replace(filepath.Join(dir, "docs", "access.md"), "team-a-owners", "mine"), replace(filepath.Join(dir, "cluster.cue"), "team-a-owners", "leads"))
 		}},
+		{schema: "diff", args: []string{"diff", dir, "-o", "json"}, code: 3},
 		{schema: "generate", args: []string{"generate", dir, "-o", "json", "--on-conflict", "theirs"}},
+		{schema: "diff", args: []string{"diff", dir, "-o", "json"}, code: 2, before: func() error {
+			return replace(filepath.Join(dir, "cluster.cue"), "owner:   \"team-a\"", "owner:   \"team-a\"\n\tegress: all: {peers: [{entity: \"world\"}], ports: [{port: 443}]}")
+		}},
 		{schema: "explain", args: []string{"explain", dir, "-o", "json"}},
 		{schema: "explain", args: []string{"explain", dir, "cis-5.2.2", "-o", "json"}},
 		{schema: "explain", args: []string{"explain", dir, "manifests/network/team-a.yaml", "-o", "json"}},

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/k8ssec/k8ssec/generators"
+	"github.com/k8ssec/k8ssec/internal/impact"
 	"github.com/k8ssec/k8ssec/internal/manifest"
 )
 
@@ -109,7 +110,7 @@ func objectClaimKept(field string, want, got manifest.Document) (line int, kept 
 	if errA != nil || errB != nil {
 		return after.Line, false
 	}
-	return after.Line, reflect.DeepEqual(a, b) || field == "subjects" && subjectsKept(a, b)
+	return after.Line, impact.Equal(want.Kind, field, a, b) || field == "subjects" && subjectsKept(a, b)
 }
 
 // sameObject reports whether an edited object is the rendered one but for annotations and for labels
@@ -131,7 +132,7 @@ func sameObject(want, got manifest.Document) bool {
 		}
 		return value
 	}
-	return reflect.DeepEqual(strip(want), strip(got))
+	return impact.Equal(want.Kind, "", strip(want), strip(got))
 }
 
 // subjectsKept reports whether edited subjects of a binding keep what the controls ask of them: there

@@ -90,7 +90,7 @@ func (d *Differences) headline() string {
 	case len(d.Changes) == 0 && s.Conflicts == 0:
 		var parts []string
 		if s.Rearranged > 0 {
-			parts = append(parts, fmt.Sprintf("%d files change in order, comments or layout alone", s.Rearranged))
+			parts = append(parts, files(s.Rearranged)+" in order, comments or layout alone")
 		}
 		if s.Texts > 0 {
 			parts = append(parts, fmt.Sprintf("%d pages or scripts change", s.Texts))
@@ -105,6 +105,13 @@ func (d *Differences) headline() string {
 		text += fmt.Sprintf(", %d conflicts", s.Conflicts)
 	}
 	return text
+}
+
+func files(n int) string {
+	if n == 1 {
+		return "1 file changes"
+	}
+	return fmt.Sprintf("%d files change", n)
 }
 
 // WriteText writes the differences for people: the meaning by risk, then the objects, then the texts.
@@ -155,7 +162,7 @@ func (d *Differences) WriteText(w io.Writer, s diag.Style) error {
 		}
 	}
 	if d.Rearranged > 0 && len(d.Changes) > 0 {
-		fmt.Fprintf(&b, "\n%d files change in order, comments or layout alone\n", d.Rearranged)
+		fmt.Fprintf(&b, "\n%s in order, comments or layout alone\n", files(d.Rearranged))
 	}
 	for _, t := range d.texts {
 		fmt.Fprintf(&b, "\n%s", t)

@@ -73,7 +73,7 @@ func (c *comparison) admission() {
 		case slices.Contains(policyKinds, o.kind):
 			c.policy(p, before, after)
 		case o.kind == "ValidatingAdmissionPolicyBinding":
-			c.binding(p)
+			c.binding(p, after)
 		case o.kind == "ValidatingWebhookConfiguration" || o.kind == "MutatingWebhookConfiguration":
 			c.webhooks(p)
 		}
@@ -326,7 +326,7 @@ func (c *comparison) actions(p pair, field string) {
 	}
 }
 
-func (c *comparison) binding(p pair) {
+func (c *comparison) binding(p pair, denied map[string]bool) {
 	o := p.any()
 	policy, _ := o.get("spec", "policyName").(string)
 	what := ""
@@ -343,6 +343,8 @@ func (c *comparison) binding(p pair) {
 	switch {
 	case p.next == nil && denies(p.old):
 		c.about(p.old, Weaker, 82, "what "+policy+" refused is let in"+what)
+	case p.next == nil && denied[policy]:
+		c.about(p.old, Neutral, 20, policy+" is no longer only reported there; another binding of it refuses")
 	case p.next == nil:
 		c.about(p.old, Weaker, 40, policy+" is no longer in force, which it reported only"+what)
 	case p.old == nil && denies(p.next):

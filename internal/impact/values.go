@@ -51,6 +51,14 @@ func canonical(v any, inOrder bool) string {
 	return string(text)
 }
 
+// Equal reports whether two values of a field mean the same to what reads an object of the kind: the
+// order of lists counts only where it decides.
+func Equal(kind, field string, a, b any) bool {
+	last := field[strings.LastIndexAny(field, ".]")+1:]
+	inOrder := ordered[kind] || ordinal[last]
+	return canonical(a, inOrder) == canonical(b, inOrder)
+}
+
 func sameValue(a, b map[string]any) bool {
 	kind, _ := a["kind"].(string)
 	return canonical(a, ordered[kind]) == canonical(b, ordered[kind])

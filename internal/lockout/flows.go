@@ -154,7 +154,9 @@ func (c *comparison) pair(d direction, pod, peer *endpoint, list []ports, seen m
 		}
 		// What is open to pods of every namespace is open to those of one.
 		every := fmt.Sprint(d, before, everyNamespace)
-		if peer.isPod() && peer.namespace != anyNamespace && (seen[every+flowPort(otherPort)+pod.words] || seen[every+f.Port+pod.words]) {
+		if peer.isPod() && peer.namespace != anyNamespace && slices.ContainsFunc([]string{flowPort(otherPort), f.Port}, func(port string) bool {
+			return seen[every+port] || seen[every+port+pod.words]
+		}) {
 			continue
 		}
 		if len(pod.labels) == 0 {
