@@ -24,12 +24,22 @@ type Admission struct {
 	By string
 	// Warns says that the rule only warns: the request passes, with a warning that contains By.
 	Warns bool
-	// Sandbox runs the request in a short-lived namespace without Pod Security, where no other rule
-	// answers first. Object has no namespace then.
-	Sandbox bool
+	// Sandbox runs the request in a short-lived namespace. Object has no namespace then.
+	Sandbox Sandbox
 	// Returns are fields that the answer of an allowed request must have.
 	Returns []FieldValue
 }
+
+// Sandbox is a kind of short-lived namespace.
+type Sandbox string
+
+// The kinds.
+const (
+	// Open has Pod Security switched off and nothing else of its own, so no other rule answers first.
+	Open Sandbox = "open"
+	// Bare has no labels at all, like one that somebody makes by hand.
+	Bare Sandbox = "bare"
+)
 
 // FieldValue is a field, as in Claim.Field, and its value; an empty value means that it is absent.
 type FieldValue struct{ Field, Value string }
@@ -149,7 +159,7 @@ func (e Endpoint) String() string {
 }
 
 // Active is true for what creates something, even for a moment.
-func (c Admission) Active() bool    { return c.Sandbox }
+func (c Admission) Active() bool    { return c.Sandbox != "" }
 func (Access) Active() bool         { return false }
 func (Request) Active() bool        { return false }
 func (Handshake) Active() bool      { return false }

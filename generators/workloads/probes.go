@@ -69,11 +69,6 @@ func (a attempt) probes(p *posture.Posture, pol policy, r applied) []generators.
 	artifacts := []string{file + "ValidatingAdmissionPolicy " + name, file + "ValidatingAdmissionPolicyBinding " + bound}
 	deny := a.deny
 	deny.By = "ValidatingAdmissionPolicy '" + name + "' with binding '" + bound + "'"
-	if pol.name == "namespace-labels" && hasStatic(p) {
-		// The same rule from a file answers before the one in the cluster.
-		deny.By = "ValidatingAdmissionPolicy '" + objectName(pol.name, "") + staticSuffix + "'"
-		artifacts = []string{staticDir + "/" + pol.name + ".yaml"}
-	}
 	deny.Warns = e == posture.Warn
 	id := "workloads-" + pol.name
 	if a.slug != "" {
@@ -102,7 +97,7 @@ func made(object any) generators.Admission {
 }
 
 func sandboxed(object any) generators.Admission {
-	return generators.Admission{Verb: "create", Object: object, Sandbox: true}
+	return generators.Admission{Verb: "create", Object: object, Sandbox: generators.Open}
 }
 
 func as(id generators.Identity, a generators.Admission) generators.Admission {
@@ -236,8 +231,8 @@ func podAttempts(p *posture.Posture, policyName, namespace string) []attempt {
 const request = `-----BEGIN CERTIFICATE REQUEST-----
 MIHlMIGMAgEAMCoxGDAWBgNVBAoMD29pZGM6ZGV2ZWxvcGVyczEOMAwGA1UEAwwF
 YWxpY2UwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASmsj1xOQ1u1Phjeawfji/8
-hvrrJ+JpBWW2QEZwqP6fydq05x5E1CS9mqJ3sAGzrNcK6FYeMY16CKcJ+njnJ/M1
-oAAwCgYIKoZIzj0EAwIDSAAwRQIhAN0doqkgW/wt1BvVxc93dCuH+qeZC+/pUDy1
+hvrrJ+JpBWW2QEZwqP6fydq05x5E1CS9mqJ3sAGzrNcK6FYeMY16CKcJ+jnnJ/M1
+oAAwCgYIKoZIzj0EAwIDSAAwRQIhAN0doqkgW/fwQbvVxc93dCuH+qeZC+/pUDy1
 H7Gfreb5AiBVK1Dv9BgPuDSZepMcSYLmk8CQ7XclnWsmHIIi6wKcYg==
 -----END CERTIFICATE REQUEST-----
 `
@@ -415,8 +410,9 @@ func hasStatic(p *posture.Posture) bool {
 	return p.Workloads.Static && p.Cluster.Minor() >= staticMinor
 }
 
-// staticProbes break what the files on the control plane nodes hold. Pods are asked for in a
-// short-lived namespace without Pod Security, which would answer first elsewhere.
+// staticProbes break what the files on the control plane nodes hold; their rules answer before those
+// in the cluster. Pods are asked for in a short-lived namespace without Pod Security, which would
+// answer first elsewhere.
 func staticProbes(p *posture.Posture) []generators.Probe {
 	if !hasStatic(p) {
 		return nil
@@ -424,26 +420,27 @@ func staticProbes(p *posture.Posture) []generators.Probe {
 	var probes []generators.Probe
 	for _, pol := range policies() {
 		switch pol.name {
-		case "host-namespaces", "host-path", "privileged":
+		case "host-namespaces", "host-path", "namespace-labels", "privileged":
 		default:
 			continue
 		}
 		for _, r := range pol.apply(p) {
-			if r.enforcement == posture.Audit {
+			namespace, ok := probed(p, r)
+			list := attempts(p, pol.name, namespace)
+			if r.enforcement == posture.Audit || !ok || len(list) == 0 {
 				continue
 			}
-			pod := generators.ProbePod(p, "")
-			changed := podAttempts(p, pol.name, "")[0]
-			deployment, ok := changed.deny.Object.(*appsv1.Deployment)
-			if !ok {
-				continue
+			changed := list[0]
+			deny := changed.deny
+			if deployment, ok := changed.deny.Object.(*appsv1.Deployment); ok {
+				pod := generators.ProbePod(p, "")
+				pod.Spec = deployment.Spec.Template.Spec
+				deny = sandboxed(pod)
 			}
-			pod.Spec = deployment.Spec.Template.Spec
-			deny := sandboxed(pod)
 			deny.By, deny.Warns = "ValidatingAdmissionPolicy '"+objectName(pol.name, "")+staticSuffix+"'", r.enforcement == posture.Warn
 			probes = append(probes, generators.Probe{
 				ID: "workloads-static-" + pol.name + "-deny", Domain: domain, Kind: generators.Deny,
-				Title: strings.Replace(changed.title, "workload", "pod", 1) + ", where nothing but the files on the control plane knows the namespace",
+				Title: strings.Replace(changed.title, "workload", "pod", 1) + ": the rule from the file on the control plane nodes",
 				Why:   r.why, Controls: append([]string{staticControl}, r.controls(pol.control)...),
 				Artifacts: []string{staticDir + "/" + pol.name + ".yaml"}, Check: deny,
 			})

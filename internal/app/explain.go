@@ -46,6 +46,8 @@ type ControlExplanation struct {
 	Fix       string  `json:"fix,omitempty"`
 	Waivers   []Waive `json:"waivers,omitempty"`
 	Served    []Place `json:"served"`
+	// Probes are the ids of the probes that show on a live cluster whether it holds.
+	Probes []string `json:"probes"`
 }
 
 // Waive is one active waiver of a control.
@@ -72,15 +74,22 @@ func (a *App) Explain(ctx context.Context, o ExplainOptions) (*Explanation, erro
 	if err != nil {
 		return nil, err
 	}
+	probes, err := t.Probes(result.Posture, a.Generators)
+	if err != nil {
+		return nil, err
+	}
+	explainControl := func(answer *render.Answer, t *render.Tree) ControlExplanation {
+		return explainControl(result, answer, t, probes)
+	}
 	e := &Explanation{}
 	if o.Subject == "" {
 		for i := range t.Controls {
-			e.Controls = append(e.Controls, explainControl(result, &t.Controls[i], nil))
+			e.Controls = append(e.Controls, explainControl(&t.Controls[i], nil))
 		}
 		return e, nil
 	}
 	if i := slices.IndexFunc(t.Controls, func(x render.Answer) bool { return strings.EqualFold(x.Control.ID, o.Subject) }); i >= 0 {
-		e.Controls = append(e.Controls, explainControl(result, &t.Controls[i], t))
+		e.Controls = append(e.Controls, explainControl(&t.Controls[i], t))
 		return e, nil
 	}
 	var ids []string
@@ -101,17 +110,22 @@ func (a *App) Explain(ctx context.Context, o ExplainOptions) (*Explanation, erro
 	}
 	for i := range t.Controls {
 		if slices.Contains(ids, t.Controls[i].Control.ID) {
-			e.Controls = append(e.Controls, explainControl(result, &t.Controls[i], nil))
+			e.Controls = append(e.Controls, explainControl(&t.Controls[i], nil))
 		}
 	}
 	return e, nil
 }
 
-func explainControl(result *engine.Result, answer *render.Answer, t *render.Tree) ControlExplanation {
+func explainControl(result *engine.Result, answer *render.Answer, t *render.Tree, probes []generators.Probe) ControlExplanation {
 	c := answer.Control
 	x := ControlExplanation{
 		ID: c.ID, Catalogue: c.Catalogue, Title: c.Title, Why: c.Why, Level: c.Level, Domain: c.Domain,
-		Profile: c.Profile, State: string(answer.State), Answer: answer.Text, Fix: c.Fix, Served: []Place{},
+		Profile: c.Profile, State: string(answer.State), Answer: answer.Text, Fix: c.Fix, Served: []Place{}, Probes: []string{},
+	}
+	for _, p := range probes {
+		if slices.Contains(p.Controls, c.ID) {
+			x.Probes = append(x.Probes, p.ID)
+		}
 	}
 	for _, name := range c.Waivers {
 		w := result.Posture.Waivers[name]
@@ -278,6 +292,16 @@ func (e *Explanation) WriteText(w io.Writer, s diag.Style) error {
 			if text != "" {
 				b.WriteString(indent(text) + "\n")
 			}
+		}
+	}
+	if len(c.Probes) > 0 {
+		b.WriteString("\n" + s.Bold("proven by") + "  k8ssec probe DIR --control " + c.ID + "\n")
+		for i, id := range c.Probes {
+			if i == 12 {
+				fmt.Fprintf(&b, "  ... and %d more; -o json lists all\n", len(c.Probes)-i)
+				break
+			}
+			b.WriteString("  " + id + "\n")
 		}
 	}
 	if len(c.Served) > 0 {

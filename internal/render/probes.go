@@ -21,7 +21,9 @@ func (t *Tree) Probes(p *posture.Posture, list []generators.Generator) ([]genera
 		}
 	}
 	for i := range t.Files {
-		if f := &t.Files[i]; f.Artifact != nil && f.Artifact.Kind == generators.Manifest && len(f.Artifact.Objects) > 0 {
+		f := &t.Files[i]
+		// What only kustomize reads is not in the cluster.
+		if f.Artifact != nil && f.Artifact.Kind == generators.Manifest && len(f.Artifact.Objects) > 0 && path.Base(f.Path) != "kustomization.yaml" {
 			probes = append(probes, inPlace(f))
 		}
 	}
