@@ -206,7 +206,8 @@ func flagProbes(p *posture.Posture) []generators.Probe {
 	const api, manager, scheduler = "kube-apiserver", "kube-controller-manager", "kube-scheduler"
 	add(api, "audit-log-maxage", strconv.Itoa(audit.MaxAgeDays), fmt.Sprintf("the API server keeps its audit log for %d days", audit.MaxAgeDays), "", "cis-1.2.17")
 	add(api, "audit-log-maxbackup", strconv.Itoa(audit.MaxBackups), fmt.Sprintf("the API server keeps %d old files of its audit log", audit.MaxBackups), "", "cis-1.2.18")
-	add(api, "audit-log-maxsize", strconv.Itoa(audit.MaxSizeMB), fmt.Sprintf("a file of the audit log ends at %d MB", audit.MaxSizeMB), "", "cis-1.2.19")
+	add(api, "audit-log-maxsize", strconv.Itoa(audit.MaxSizeMB), fmt.Sprintf("a file of the audit log ends at %d MB", audit.MaxSizeMB),
+		"It is Kubernetes' default where the posture has the same.", "cis-1.2.19")
 	add(api, "service-account-extend-token-expiration", strconv.FormatBool(p.APIServer.ServiceAccountExtendToken), "tokens live as long as was asked for", "", "cis-1.2.30")
 	if longest, err := time.ParseDuration(p.APIServer.ServiceAccountMaxToken); err == nil {
 		add(api, "service-account-max-token-expiration", longest.String(), "no token of a service account lives longer than "+p.APIServer.ServiceAccountMaxToken, "", "nsa-P8")

@@ -66,10 +66,7 @@ func missing(want, got any, path string) string {
 	case nil:
 		return ""
 	case map[string]any:
-		g, ok := got.(map[string]any)
-		if !ok && len(w) > 0 {
-			return differs(path, want, got)
-		}
+		g, _ := got.(map[string]any)
 		for _, key := range slices.Sorted(maps.Keys(w)) {
 			if d := missing(w[key], g[key], join(path, key)); d != "" {
 				return d
