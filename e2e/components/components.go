@@ -28,10 +28,17 @@ type Set struct {
 	Name string
 	// Binaries maps the name of each binary to its package.
 	Binaries map[string]string
-	// stamp is the module whose version the binaries report, with the packages that hold it.
-	// Without it kubeadm takes itself for v0.0.0 and refuses every configuration.
-	stamp    string
-	packages []string
+	// stamp is the module whose version the binaries report, and variables the ones that hold it, as
+	// the linker sets them. Without it kubeadm takes itself for v0.0.0 and refuses every configuration.
+	stamp     string
+	variables func(version string) []string
+	// tags are build tags.
+	tags string
+	// cgo links with C; all others are static.
+	cgo bool
+	// untidy says that the module's requirements cannot be tidied, because some of what its unused
+	// packages need is not served: the go command may then complete them while it builds.
+	untidy bool
 }
 
 // The minors, newest first. The newest has everything that runs; the older ones have what reads
@@ -45,7 +52,32 @@ const (
 	Helm         = "helm"
 )
 
-var kubernetesVersion = []string{"k8s.io/client-go/pkg/version", "k8s.io/component-base/version"}
+// What a kind cluster is made of besides.
+const (
+	Kind                = "kind"
+	Containerd          = "containerd"
+	Runc                = "runc"
+	CNI                 = "cni"
+	CoreDNS             = "coredns"
+	Cilium              = "cilium"
+	SourceController    = "source-controller"
+	KustomizeController = "kustomize-controller"
+)
+
+// kubernetesVersion sets what every binary of Kubernetes says of itself.
+func kubernetesVersion(version string) []string {
+	part := strings.SplitN(version, ".", 3)
+	var out []string
+	for _, p := range []string{"k8s.io/client-go/pkg/version", "k8s.io/component-base/version"} {
+		for _, v := range []string{
+			"gitVersion=v" + version, "gitMajor=" + part[0], "gitMinor=" + part[1], "gitTreeState=clean",
+			"gitCommit=" + strings.Repeat("0", 40), "buildDate=1970-01-01T00:00:00Z",
+		} {
+			out = append(out, p+"."+v)
+		}
+	}
+	return out
+}
 
 // Sets returns every wrapper module.
 func Sets() []Set {
@@ -53,21 +85,65 @@ func Sets() []Set {
 		"kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
 		"kubeadm":        "k8s.io/kubernetes/cmd/kubeadm",
 	}
+	const plugins = "github.com/containernetworking/plugins/plugins"
 	return []Set{
-		{Name: Kubernetes, stamp: "k8s.io/kubernetes", packages: kubernetesVersion, Binaries: map[string]string{
+		{Name: Kubernetes, stamp: "k8s.io/kubernetes", variables: kubernetesVersion, Binaries: map[string]string{
+			"agnhost":                 "k8s.io/kubernetes/test/images/agnhost",
 			"kube-apiserver":          "k8s.io/kubernetes/cmd/kube-apiserver",
 			"kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+			"kube-proxy":              "k8s.io/kubernetes/cmd/kube-proxy",
+			"kube-scheduler":          "k8s.io/kubernetes/cmd/kube-scheduler",
 			"kubeadm":                 "k8s.io/kubernetes/cmd/kubeadm",
 			"kubectl":                 "k8s.io/kubernetes/cmd/kubectl",
+			"kubelet":                 "k8s.io/kubernetes/cmd/kubelet",
 		}},
-		{Name: Kubernetes36, stamp: "k8s.io/kubernetes", packages: kubernetesVersion, Binaries: reader},
-		{Name: Kubernetes35, stamp: "k8s.io/kubernetes", packages: kubernetesVersion, Binaries: reader},
-		{Name: Kubernetes34, stamp: "k8s.io/kubernetes", packages: kubernetesVersion, Binaries: reader},
+		{Name: Kubernetes36, stamp: "k8s.io/kubernetes", variables: kubernetesVersion, Binaries: reader},
+		{Name: Kubernetes35, stamp: "k8s.io/kubernetes", variables: kubernetesVersion, Binaries: reader},
+		{Name: Kubernetes34, stamp: "k8s.io/kubernetes", variables: kubernetesVersion, Binaries: reader},
 		{Name: Etcd, Binaries: map[string]string{
 			"etcd":    "go.etcd.io/etcd/server/v3",
 			"etcdctl": "go.etcd.io/etcd/etcdctl/v3",
 		}},
 		{Name: Helm, Binaries: map[string]string{"helm": "helm.sh/helm/v4/cmd/helm"}},
+		{Name: Kind, stamp: "sigs.k8s.io/kind", Binaries: map[string]string{"kind": "sigs.k8s.io/kind"}},
+		{
+			Name: Containerd, stamp: "github.com/containerd/containerd/v2", tags: "no_aufs no_zfs no_btrfs no_devmapper",
+			variables: func(v string) []string {
+				return []string{"github.com/containerd/containerd/v2/version.Version=v" + v}
+			},
+			Binaries: map[string]string{
+				"containerd":              "github.com/containerd/containerd/v2/cmd/containerd",
+				"containerd-shim-runc-v2": "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+				"ctr":                     "github.com/containerd/containerd/v2/cmd/ctr",
+			},
+		},
+		{
+			Name: Runc, stamp: "github.com/opencontainers/runc", tags: "seccomp", cgo: true,
+			variables: func(v string) []string { return []string{"main.version=" + v} },
+			Binaries:  map[string]string{"runc": "github.com/opencontainers/runc"},
+		},
+		{Name: CNI, Binaries: map[string]string{
+			"firewall":   plugins + "/meta/firewall",
+			"host-local": plugins + "/ipam/host-local",
+			"loopback":   plugins + "/main/loopback",
+			"portmap":    plugins + "/meta/portmap",
+			"ptp":        plugins + "/main/ptp",
+		}},
+		{Name: CoreDNS, Binaries: map[string]string{"coredns": "github.com/coredns/coredns"}},
+		{
+			Name: Cilium, stamp: "github.com/cilium/cilium", tags: "osusergo", untidy: true,
+			variables: func(v string) []string { return []string{"github.com/cilium/cilium/pkg/version.ciliumVersion=" + v} },
+			Binaries: map[string]string{
+				"cilium-agent": "github.com/cilium/cilium/daemon",
+				"cilium-cni":   "github.com/cilium/cilium/plugins/cilium-cni",
+			},
+		},
+		{Name: SourceController, untidy: true, Binaries: map[string]string{
+			"source-controller": "github.com/fluxcd/source-controller",
+		}},
+		{Name: KustomizeController, untidy: true, Binaries: map[string]string{
+			"kustomize-controller": "github.com/fluxcd/kustomize-controller",
+		}},
 	}
 }
 
@@ -158,6 +234,7 @@ func Version(name string) (string, error) {
 func (s Set) version(module string) (string, error) {
 	cmd := exec.Command("go", "list", "-m", "-f", "{{.Version}}", s.stamp)
 	cmd.Dir = module
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("version of %s: %w", s.stamp, explain(err))
@@ -167,24 +244,18 @@ func (s Set) version(module string) (string, error) {
 
 func (s Set) ldflags(module string) (string, error) {
 	flags := "-s -w"
-	if s.stamp == "" {
+	if s.variables == nil {
 		return flags, nil
 	}
 	version, err := s.version(module)
 	if err != nil {
 		return "", err
 	}
-	part := strings.Split(version, ".")
-	if len(part) != 3 {
+	if strings.Count(version, ".") != 2 {
 		return "", fmt.Errorf("%s has version %q, want three numbers", s.stamp, version)
 	}
-	for _, p := range s.packages {
-		for _, v := range []string{
-			"gitVersion=v" + version, "gitMajor=" + part[0], "gitMinor=" + part[1], "gitTreeState=clean",
-			"gitCommit=" + strings.Repeat("0", 40), "buildDate=1970-01-01T00:00:00Z",
-		} {
-			flags += " -X " + p + "." + v
-		}
+	for _, v := range s.variables(version) {
+		flags += " -X " + v
 	}
 	return flags, nil
 }
@@ -212,7 +283,7 @@ func (s Set) fingerprint(module, ldflags string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("go env GOVERSION: %w", explain(err))
 	}
-	fmt.Fprintln(h, strings.TrimSpace(string(goVersion)), runtime.GOOS, runtime.GOARCH, ldflags)
+	fmt.Fprintln(h, strings.TrimSpace(string(goVersion)), runtime.GOOS, runtime.GOARCH, ldflags, s.tags, s.cgo)
 	for _, n := range s.names() {
 		fmt.Fprintln(h, n, s.Binaries[n])
 	}
@@ -242,9 +313,17 @@ func (s Set) build(log io.Writer, module, ldflags, out string) error {
 	}
 	fmt.Fprintf(log, "building %s (%s); the next run finds it in %s\n", s.Name, strings.Join(s.names(), ", "), out)
 	begin := time.Now()
-	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", tmp + "/"}, packages...)...)
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-tags", s.tags, "-ldflags", ldflags, "-o", tmp + "/"}
+	if s.untidy {
+		args = append(args, "-mod=mod")
+	}
+	cgo := "CGO_ENABLED=0"
+	if s.cgo {
+		cgo = "CGO_ENABLED=1"
+	}
+	cmd := exec.Command("go", append(args, packages...)...)
 	cmd.Dir = module
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), cgo, "GOWORK=off", "GOFLAGS=")
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("build %s: %w", s.Name, err)

@@ -5,41 +5,28 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // definitions are the files with the custom resource definitions that emitted objects need, by the
 // module that ships them; components/crds pins the versions.
 var definitions = []struct{ module, glob string }{
-	{"github.com/cilium/cilium@v1.20.2", "pkg/k8s/apis/cilium.io/client/crds/v2/cilium*networkpolicies.yaml"},
-	{"github.com/cilium/cilium@v1.20.2", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumcidrgroups.yaml"},
-	{"github.com/fluxcd/kustomize-controller@v1.9.5", "config/crd/bases/*.yaml"},
-	{"github.com/fluxcd/source-controller@v1.9.5", "config/crd/bases/*.yaml"},
+	{"github.com/cilium/cilium", "pkg/k8s/apis/cilium.io/client/crds/v2/cilium*networkpolicies.yaml"},
+	{"github.com/cilium/cilium", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumcidrgroups.yaml"},
+	{"github.com/fluxcd/kustomize-controller", "config/crd/bases/*.yaml"},
+	{"github.com/fluxcd/source-controller", "config/crd/bases/*.yaml"},
 }
 
 // CRDs returns the files with the custom resource definitions of Cilium and Flux, as their modules
 // ship them.
 func CRDs() ([]string, error) {
-	pins, err := moduleDir("crds")
-	if err != nil {
-		return nil, err
-	}
-	dirs := map[string]string{}
 	var files []string
 	for _, d := range definitions {
-		if dirs[d.module] == "" {
-			cmd := exec.Command("go", "mod", "download", "-json", d.module)
-			cmd.Dir = pins
-			out, err := cmd.Output()
-			if err != nil {
-				return nil, fmt.Errorf("download %s: %w\n%s", d.module, explain(err), out)
-			}
-			var info struct{ Dir string }
-			if err := json.Unmarshal(out, &info); err != nil {
-				return nil, err
-			}
-			dirs[d.module] = info.Dir
+		dir, err := Module(d.module)
+		if err != nil {
+			return nil, err
 		}
-		found, err := filepath.Glob(filepath.Join(dirs[d.module], filepath.FromSlash(d.glob)))
+		found, err := filepath.Glob(filepath.Join(dir, filepath.FromSlash(d.glob)))
 		if err != nil {
 			return nil, err
 		}
@@ -49,4 +36,42 @@ func CRDs() ([]string, error) {
 		files = append(files, found...)
 	}
 	return files, nil
+}
+
+// Module returns the folder of a module that components/crds pins, for what it ships besides Go.
+func Module(path string) (string, error) {
+	pins, err := moduleDir("crds")
+	if err != nil {
+		return "", err
+	}
+	version, err := ModuleVersion(path)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "mod", "download", "-json", path+"@"+version)
+	cmd.Dir = pins
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("download %s: %w\n%s", path, explain(err), out)
+	}
+	var info struct{ Dir string }
+	if err := json.Unmarshal(out, &info); err != nil {
+		return "", err
+	}
+	return info.Dir, nil
+}
+
+// ModuleVersion returns the version of a module that components/crds pins, with its "v".
+func ModuleVersion(path string) (string, error) {
+	pins, err := moduleDir("crds")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "list", "-m", "-f", "{{.Version}}", path)
+	cmd.Dir = pins
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("version of %s: %w", path, explain(err))
+	}
+	return strings.TrimSpace(string(out)), nil
 }

@@ -1,4 +1,4 @@
-// Wrapper module: pins the modules whose custom resource definitions the tests apply. Nothing of
+// Wrapper module: pins modules of which the tests use what they ship besides Go. Nothing of
 // them is built, so what they require is not listed.
 module github.com/k8ssec/k8ssec/e2e/components/crds
 
@@ -6,6 +6,9 @@ go 1.26.0
 
 require (
 	github.com/cilium/cilium v1.20.2
+	github.com/fluxcd/flux2/v2 v2.9.5
 	github.com/fluxcd/kustomize-controller v1.9.5
-	github.com/fluxcd/source-controller v1.9.5
+	github.com/fluxcd/source-controller v1.9.6
+	k8s.io/kubernetes v1.37.2
+	sigs.k8s.io/kind v0.33.0
 )
