@@ -7,7 +7,7 @@ MODULES = . e2e e2e/cilium e2e/formats
 LINT = $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help build test unit e2e firewall minors components lint bench update
+.PHONY: help build test unit controlplane e2e firewall minors components lint bench update
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -15,17 +15,23 @@ help: ## list the targets
 build: ## build bin/k8ssec
 	$(GO) build -trimpath -o bin/k8ssec ./cmd/k8ssec
 
-test: unit e2e firewall ## all tests; the first run builds a Kubernetes control plane, which takes minutes
+test: unit controlplane firewall ## all tests without a cluster; the first run builds a Kubernetes control plane, which takes minutes
 
 unit: ## the tests of the command itself, which need nothing
 	$(GO) test ./...
 
 # Never from the cache of test results: go does not see that the command under test has changed.
-# Tests that need the older minors are called TestMinors; those that need root have a folder of their own.
-e2e: components ## what is emitted against the real API server, etcd, kubeadm and Cilium's policy engine
-	cd e2e && $(GO) test -p 1 -parallel 3 -count 1 -timeout 30m -skip '^TestMinors$$' $$($(GO) list ./... | grep -v /e2e/firewall)
+# Tests that need the older minors are called TestMinors; those that need root, or a cluster, have a
+# folder of their own.
+controlplane: ## what is emitted against the real API server, etcd, kubeadm and Cilium's policy engine
+	cd e2e && $(GO) run ./components/build kubernetes etcd
+	cd e2e && $(GO) test -p 1 -parallel 3 -count 1 -timeout 30m -skip '^TestMinors$$' \
+		$$($(GO) list ./... | grep -vE '/e2e/(firewall|kind)(/|$$)')
 	cd e2e/cilium && $(GO) test ./...
 	cd e2e/formats && $(GO) test ./...
+
+e2e: ## what is emitted in real kind clusters, with Cilium and Flux; needs root on Debian, or Docker
+	cd e2e && $(GO) test -count 1 -timeout 60m ./kind/...
 
 firewall: ## the node firewall in a network namespace; needs root, nft and ip
 	tools/packages.sh nft:nftables ip:iproute2
@@ -36,7 +42,8 @@ minors: ## what is emitted against kubeadm and the API server of each older mino
 	cd e2e && $(GO) run ./components/build kubernetes etcd kubernetes-1.36 kubernetes-1.35 kubernetes-1.34
 	cd e2e && $(GO) test -p 1 -count 1 -timeout 30m -run '^TestMinors$$' ./minors ./admission
 
-components: ## build the real components that the tests run, into the user's cache
+components: ## build all real components that the tests run, into the user's cache
+	tools/packages.sh gcc:gcc pkg-config:pkg-config /usr/include/seccomp.h:libseccomp-dev
 	cd e2e && $(GO) run ./components/build
 
 lint: ## gofmt, go vet, golangci-lint, shellcheck, govulncheck

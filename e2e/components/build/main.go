@@ -1,5 +1,5 @@
-// Command build builds the named components, or all that the tests need, and prints the folder of
-// each: go run ./components/build [NAME...].
+// Command build builds the named components, or all, and prints the folder of each:
+// go run ./components/build [NAME...].
 package main
 
 import (
@@ -12,7 +12,9 @@ import (
 func main() {
 	names := os.Args[1:]
 	if len(names) == 0 {
-		names = []string{components.Kubernetes, components.Etcd}
+		for _, set := range components.Sets() {
+			names = append(names, set.Name)
+		}
 	}
 	for _, name := range names {
 		dir, err := components.Ensure(os.Stderr, name)

@@ -1,0 +1,159 @@
+package kind_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/k8ssec/k8ssec/e2e/components"
+	"github.com/k8ssec/k8ssec/e2e/kind"
+)
+
+// TestHardened makes a cluster from the repository that k8ssec writes, lets Flux apply the rest, and asks
+// the cluster whether what was claimed holds. Its parts run in order, on one cluster.
+func TestHardened(t *testing.T) {
+	ctx := t.Context()
+	engine := startEngine(t)
+	repository := initRepository(t, "hardened", "--git-url", gitURL)
+	git, err := kind.ServeGit(ctx, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { git.Close() })
+	c := create(t, engine, kind.FromRepository("hardened", repository))
+	h := &hardened{cluster: c, git: git, repository: repository}
+
+	run(t, "flux", h.flux)
+	run(t, "healthy", h.healthy)
+}
+
+// gitURL is where the throw-away Git server is. The emitted policies must let Flux reach it.
+const gitURL = "https://" + kind.HostAddress + "/prod.git"
+
+// run runs one part; what follows makes no sense where it failed.
+func run(t *testing.T, name string, part func(*testing.T)) {
+	t.Helper()
+	begin := time.Now()
+	if !t.Run(name, part) {
+		t.FailNow()
+	}
+	fmt.Fprintf(os.Stderr, "%s/%s: %.1f s\n", t.Name(), name, time.Since(begin).Seconds())
+}
+
+type hardened struct {
+	cluster    *kind.Cluster
+	git        *kind.GitServer
+	repository string
+}
+
+// flux bootstraps Flux and waits until everything is applied, each Kustomization after those that it
+// depends on.
+func (h *hardened) flux(t *testing.T) {
+	ctx := t.Context()
+	if err := h.cluster.BootstrapFlux(ctx, h.git, h.repository); err != nil {
+		t.Fatal(err)
+	}
+	all := h.synced(t)
+	since := map[string]time.Time{}
+	for _, k := range all {
+		since[k.Name] = k.ReadySince
+	}
+	for _, k := range all {
+		for _, d := range k.DependsOn {
+			if since[d].IsZero() || k.ReadySince.Before(since[d]) {
+				t.Errorf("%s became ready at %s, before %s at %s", k.Name, k.ReadySince, d, since[d])
+			}
+		}
+		t.Logf("%s: ready, %s", k.Name, k.Revision)
+	}
+}
+
+// synced waits until Flux has applied what is committed.
+func (h *hardened) synced(t *testing.T) []kind.Kustomization {
+	t.Helper()
+	head, err := exec.Command("git", "-C", h.repository, "rev-parse", "HEAD").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := h.cluster.Synced(t.Context(), strings.TrimSpace(string(head)), 5*time.Minute)
+	if err != nil {
+		h.explain(t)
+		t.Fatal(err)
+	}
+	return all
+}
+
+// healthy asks for the system's pods and Flux itself, under the policies that are now in force.
+func (h *hardened) healthy(t *testing.T) {
+	if err := h.cluster.Healthy(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"source-controller", "kustomize-controller"} {
+		if _, err := h.cluster.Kubectl(t.Context(), "-n", "flux-system", "rollout", "status", "deployment/"+name, "--timeout=60s"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// explain logs what a person would look at first.
+func (h *hardened) explain(t *testing.T) {
+	t.Helper()
+	for _, args := range [][]string{
+		{"get", "pods", "-A", "-o", "wide"},
+		{"-n", "flux-system", "get", "gitrepositories,kustomizations"},
+		{"-n", "flux-system", "logs", "deployment/source-controller", "--tail=20"},
+		{"-n", "flux-system", "logs", "deployment/kustomize-controller", "--tail=20"},
+		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
+	} {
+		out, err := h.cluster.Kubectl(t.Context(), args...)
+		t.Logf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+func startEngine(t *testing.T) *kind.Engine {
+	t.Helper()
+	engine, err := kind.StartEngine(t.Context(), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine
+}
+
+// create makes a cluster that is removed at the end, unless E2E_KEEP is set.
+func create(t *testing.T, engine *kind.Engine, o kind.Options) *kind.Cluster {
+	t.Helper()
+	c, err := engine.Create(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if os.Getenv("E2E_KEEP") != "" {
+			fmt.Fprintf(os.Stderr, "kept: export KUBECONFIG=%s\n", c.Kubeconfig)
+			return
+		}
+		if err := c.Delete(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// initRepository runs `k8ssec init --profile cis --platform kind`.
+func initRepository(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	bin, err := components.K8ssec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), name)
+	args = append([]string{"init", dir, "--profile", "cis", "--platform", "kind", "--cni", "cilium", "--name", name}, args...)
+	if out, err := exec.Command(bin, args...).CombinedOutput(); err != nil {
+		t.Fatalf("k8ssec %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return dir
+}
