@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -101,21 +100,15 @@ func (c *Cluster) Delete(ctx context.Context) error {
 func (c *Cluster) kind(ctx context.Context, args ...string) error { return c.kindIn(ctx, "", args...) }
 
 func (c *Cluster) kindIn(ctx context.Context, dir string, args ...string) error {
-	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, c.tools.path(components.Kind, "kind"), args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("kind %s: %w\n%s", strings.Join(args, " "), err, out.String())
-	}
-	return nil
+	return command{dir: dir, env: c.env()}.run(ctx, c.tools.path(components.Kind, "kind"), args...)
 }
+
+func (c *Cluster) env() []string { return []string{"KUBECONFIG=" + c.Kubeconfig} }
 
 // Kubectl runs the real kubectl as the administrator and returns what it printed.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 	var out bytes.Buffer
-	err := run(ctx, &out, []string{"KUBECONFIG=" + c.Kubeconfig}, c.tools.path(components.Kubernetes, "kubectl"), args...)
+	err := command{stdout: &out, env: c.env()}.run(ctx, c.tools.path(components.Kubernetes, "kubectl"), args...)
 	return out.String(), err
 }
 
@@ -125,13 +118,8 @@ func (c *Cluster) Apply(ctx context.Context, text string) error {
 }
 
 func (c *Cluster) applyFrom(ctx context.Context, stdin io.Reader, args ...string) error {
-	cmd := exec.CommandContext(ctx, c.tools.path(components.Kubernetes, "kubectl"), append([]string{"apply", "--server-side"}, args...)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig)
-	cmd.Stdin = stdin
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("kubectl apply %s: %w\n%s", strings.Join(args, " "), err, out)
-	}
-	return nil
+	args = append([]string{"apply", "--server-side", "--force-conflicts"}, args...)
+	return command{stdin: stdin, env: c.env()}.run(ctx, c.tools.path(components.Kubernetes, "kubectl"), args...)
 }
 
 // Node runs a command on a node and returns what it printed.

@@ -141,15 +141,23 @@ func Docker(ctx context.Context, args ...string) (string, error) {
 
 // output runs a command; an error has what it wrote.
 func output(ctx context.Context, stdout io.Writer, name string, args ...string) error {
-	return run(ctx, stdout, nil, name, args...)
+	return command{stdout: stdout}.run(ctx, name, args...)
 }
 
-func run(ctx context.Context, stdout io.Writer, env []string, name string, args ...string) error {
+// command is how a program is run.
+type command struct {
+	stdin  io.Reader
+	stdout io.Writer
+	env    []string
+	dir    string
+}
+
+func (c command) run(ctx context.Context, name string, args ...string) error {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), env...)
-	cmd.Stdout, cmd.Stderr = stdout, &stderr
-	if stdout == nil {
+	cmd.Env, cmd.Dir = append(os.Environ(), c.env...), c.dir
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin, c.stdout, &stderr
+	if c.stdout == nil {
 		cmd.Stdout = &stderr
 	}
 	if err := cmd.Run(); err != nil {

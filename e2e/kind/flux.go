@@ -55,7 +55,7 @@ func (c *Cluster) BootstrapFlux(ctx context.Context, g *GitServer, repository st
 	if err := c.Apply(ctx, string(secret)); err != nil {
 		return err
 	}
-	return c.applyFrom(ctx, nil, "--force-conflicts", "-k", folder)
+	return c.applyFrom(ctx, nil, "-k", folder)
 }
 
 // fluxSync is what flux bootstrap writes for a source with a certificate of its own.
@@ -289,4 +289,15 @@ func (c *Cluster) Synced(ctx context.Context, commit string, most time.Duration)
 		return nil
 	})
 	return all, err
+}
+
+// Reconcile asks Flux to fetch and apply at once, as `flux reconcile` does.
+func (c *Cluster) Reconcile(ctx context.Context) error {
+	at := "reconcile.fluxcd.io/requestedAt=" + time.Now().Format(time.RFC3339Nano)
+	for _, kind := range []string{"gitrepositories.source.toolkit.fluxcd.io", "kustomizations.kustomize.toolkit.fluxcd.io"} {
+		if _, err := c.Kubectl(ctx, "-n", "flux-system", "annotate", "--overwrite", kind, "--all", at); err != nil {
+			return err
+		}
+	}
+	return nil
 }

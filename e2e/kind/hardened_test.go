@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,18 +19,22 @@ import (
 // the cluster whether what was claimed holds. Its parts run in order, on one cluster.
 func TestHardened(t *testing.T) {
 	ctx := t.Context()
-	engine := startEngine(t)
 	repository := initRepository(t, "hardened", "--git-url", gitURL)
 	git, err := kind.ServeGit(ctx, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { git.Close() })
-	c := create(t, engine, kind.FromRepository("hardened", repository))
+	c := create(t, kind.FromRepository("hardened", repository))
 	h := &hardened{cluster: c, git: git, repository: repository}
 
+	h.ground(t)
 	run(t, "flux", h.flux)
 	run(t, "healthy", h.healthy)
+	run(t, "probes", h.probes)
+	run(t, "mutation", h.mutation)
+	run(t, "restored", h.restored)
+	run(t, "lockouts", h.lockouts)
 }
 
 // gitURL is where the throw-away Git server is. The emitted policies must let Flux reach it.
@@ -49,6 +54,30 @@ type hardened struct {
 	cluster    *kind.Cluster
 	git        *kind.GitServer
 	repository string
+}
+
+// ground records when and on what the tests ran.
+func (h *hardened) ground(t *testing.T) {
+	t.Helper()
+	out, err := h.cluster.Kubectl(t.Context(), "get", "nodes", "-o",
+		"jsonpath={.items[0].status.nodeInfo.kubeletVersion}|{.items[0].status.nodeInfo.osImage}|"+
+			"{.items[0].status.nodeInfo.kernelVersion}|{.items[0].status.nodeInfo.containerRuntimeVersion}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := strings.Split(out, "|")
+	if len(f) != 4 {
+		t.Fatalf("node: %q", out)
+	}
+	flux, err := components.ModuleVersion("github.com/fluxcd/flux2/v2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	save(t, "ground.json", map[string]string{
+		"When": time.Now().UTC().Format("2006-01-02 15:04 UTC"), "Kubernetes": f[0], "Node": f[1], "Kernel": f[2],
+		"Containerd": strings.TrimPrefix(f[3], "containerd://"), "CNI": "Cilium " + kind.CiliumImage[strings.LastIndex(kind.CiliumImage, ":")+1:],
+		"Flux": "Flux " + flux,
+	})
 }
 
 // flux bootstraps Flux and waits until everything is applied, each Kustomization after those that it
@@ -115,24 +144,35 @@ func (h *hardened) explain(t *testing.T) {
 	}
 }
 
-func startEngine(t *testing.T) *kind.Engine {
+// engine is started once, and stopped by TestMain.
+var engine = sync.OnceValues(func() (*kind.Engine, error) { return kind.StartEngine(context.Background(), os.Stderr) })
+
+func TestMain(m *testing.M) {
+	begin := time.Now()
+	code := m.Run()
+	if e, err := engine(); err == nil && !keep {
+		e.Stop()
+	}
+	fmt.Fprintf(os.Stderr, "all clusters: %.0f s\n", time.Since(begin).Seconds())
+	os.Exit(code)
+}
+
+// keep leaves the clusters and the engine running, for a look by hand.
+var keep = os.Getenv("E2E_KEEP") != ""
+
+// create makes a cluster that is removed at the end, unless it is kept.
+func create(t *testing.T, o kind.Options) *kind.Cluster {
 	t.Helper()
-	engine, err := kind.StartEngine(t.Context(), os.Stderr)
+	e, err := engine()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return engine
-}
-
-// create makes a cluster that is removed at the end, unless E2E_KEEP is set.
-func create(t *testing.T, engine *kind.Engine, o kind.Options) *kind.Cluster {
-	t.Helper()
-	c, err := engine.Create(t.Context(), o)
+	c, err := e.Create(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if os.Getenv("E2E_KEEP") != "" {
+		if keep {
 			fmt.Fprintf(os.Stderr, "kept: export KUBECONFIG=%s\n", c.Kubeconfig)
 			return
 		}
@@ -150,10 +190,23 @@ func initRepository(t *testing.T, name string, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(t.TempDir(), name)
+	dir := filepath.Join(tempDir(t), name)
 	args = append([]string{"init", dir, "--profile", "cis", "--platform", "kind", "--cni", "cilium", "--name", name}, args...)
 	if out, err := exec.Command(bin, args...).CombinedOutput(); err != nil {
 		t.Fatalf("k8ssec %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return dir
+}
+
+// tempDir is a folder that lives as long as the cluster whose nodes mount it.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	if !keep {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("", "k8ssec-kept-")
+	if err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }

@@ -1,0 +1,228 @@
+package kind_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"github.com/k8ssec/k8ssec/e2e/kind"
+)
+
+// mutant is one change for the worse, and what noticed it.
+type mutant struct {
+	Object, Change string
+	// Killed are the probes that turned red.
+	Killed []string
+	// Seconds is how long the probes took to notice.
+	Seconds float64
+}
+
+// mutation deletes or weakens one object of each emitted class in turn, while Flux is paused. At least
+// one probe must turn red each time, and green again once the object is back.
+func (h *hardened) mutation(t *testing.T) {
+	h.pause(t)
+	defer h.resume(t)
+	var mutants []mutant
+	var survivors []string
+	for _, class := range h.classes(t) {
+		for _, m := range mutations(class) {
+			killed := h.mutate(t, class, m)
+			mutants = append(mutants, killed)
+			if len(killed.Killed) == 0 {
+				survivors = append(survivors, killed.Object+": "+killed.Change)
+			}
+		}
+	}
+	save(t, "mutation.json", mutants)
+	fmt.Fprintf(os.Stderr, "mutation score: %d of %d\n", len(mutants)-len(survivors), len(mutants))
+	for _, s := range survivors {
+		t.Errorf("no probe notices: %s", s)
+	}
+}
+
+// classes are the emitted objects, one of each class: what differs only in its namespace is one class.
+// A tenant's stands for all.
+func (h *hardened) classes(t *testing.T) []*unstructured.Unstructured {
+	t.Helper()
+	text, err := h.cluster.Kubectl(t.Context(), "kustomize", h.repository+"/manifests")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*unstructured.Unstructured
+	for r := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text))); ; {
+		doc, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal(doc, &o.Object); err != nil {
+			t.Fatal(err)
+		}
+		if o.GetKind() != "" {
+			all = append(all, o)
+		}
+	}
+	tenant := func(o *unstructured.Unstructured) bool {
+		return o.GetNamespace() == "team-a" || (o.GetKind() == "Namespace" && o.GetName() == "team-a")
+	}
+	slices.SortStableFunc(all, func(a, b *unstructured.Unstructured) int {
+		switch {
+		case tenant(a) == tenant(b):
+			return 0
+		case tenant(a):
+			return -1
+		}
+		return 1
+	})
+	seen := map[string]bool{}
+	return slices.DeleteFunc(all, func(o *unstructured.Unstructured) bool {
+		class := o.GetKind() + "/" + o.GetName()
+		if o.GetKind() == "Namespace" {
+			class = "Namespace"
+		}
+		dup := seen[class]
+		seen[class] = true
+		return dup
+	})
+}
+
+// change makes an object worse; an empty patch deletes it.
+type change struct {
+	name  string
+	patch string
+}
+
+// mutations are the ways to make an object of its kind worse.
+func mutations(o *unstructured.Unstructured) []change {
+	remove := change{name: "deleted"}
+	switch o.GetKind() {
+	case "Namespace":
+		// A namespace cannot go without its content.
+		var list []change
+		for _, label := range []string{"pod-security.kubernetes.io/enforce", "k8ssec.dev/kind"} {
+			list = append(list, change{"without " + label, fmt.Sprintf(`[{"op":"remove","path":"/metadata/labels/%s"}]`, strings.ReplaceAll(label, "/", "~1"))})
+		}
+		return list
+	case "ServiceAccount":
+		if o.GetName() == "default" { // comes back at once, by Kubernetes
+			return []change{{"mounts its token", `[{"op":"add","path":"/automountServiceAccountToken","value":true}]`}}
+		}
+	case "ClusterRole", "Role":
+		return []change{remove, {"may read secrets", `[{"op":"add","path":"/rules/-","value":{"apiGroups":[""],"resources":["secrets"],"verbs":["get","list","watch"]}}]`}}
+	case "ValidatingAdmissionPolicy":
+		return []change{remove, {"allows everything", `[{"op":"replace","path":"/spec/validations","value":[{"expression":"true"}]}]`}}
+	case "ValidatingAdmissionPolicyBinding":
+		return []change{remove, {"records only", `[{"op":"replace","path":"/spec/validationActions","value":["Audit"]}]`}}
+	case "ResourceQuota":
+		return []change{remove, {"without its limits", `[{"op":"replace","path":"/spec/hard","value":{"count/leases.coordination.k8s.io":"1000"}}]`}}
+	}
+	return []change{remove}
+}
+
+func (h *hardened) mutate(t *testing.T, o *unstructured.Unstructured, c change) mutant {
+	t.Helper()
+	ctx := t.Context()
+	name := strings.ToLower(o.GetKind()) + "." + o.GroupVersionKind().Group
+	name = strings.TrimSuffix(name, ".") + "/" + o.GetName()
+	args := []string{"delete", name, "--wait=true"}
+	if c.patch != "" {
+		args = []string{"patch", name, "--type=json", "--patch", c.patch}
+	}
+	if o.GetNamespace() != "" {
+		args = append(args, "--namespace", o.GetNamespace())
+	}
+	m := mutant{Object: strings.TrimPrefix(o.GetKind()+" "+o.GetNamespace()+"/"+o.GetName(), "/"), Change: c.name}
+	if out, err := h.cluster.Kubectl(ctx, args...); err != nil {
+		t.Errorf("%s: %v\n%s", m.Object, err, out)
+		return m
+	}
+	begin := time.Now()
+	// Policies take a moment to come into force, and to go out of it.
+	_ = kind.Eventually(ctx, 15*time.Second, func() error {
+		if m.Killed = red(h.probe(t, "--active", "--artifact", m.Object)); len(m.Killed) == 0 {
+			return errors.New("no probe is red")
+		}
+		return nil
+	})
+	m.Seconds = time.Since(begin).Seconds()
+	b, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.cluster.Apply(ctx, string(bytes.TrimSpace(b))); err != nil {
+		t.Fatal(err)
+	}
+	if err := kind.Eventually(ctx, 30*time.Second, func() error {
+		if still := red(h.probe(t, "--active", "--artifact", m.Object)); len(still) > 0 {
+			return fmt.Errorf("red after the object is back: %v", still)
+		}
+		return nil
+	}); err != nil {
+		t.Errorf("%s: %v", m.Object, err)
+	}
+	return m
+}
+
+func red(r results) []string {
+	var list []string
+	for _, p := range r.Probes {
+		if p.Result != "passed" {
+			list = append(list, p.ID)
+		}
+	}
+	return list
+}
+
+// pause stops Flux as the emitted docs say, so that it does not undo what the test does.
+func (h *hardened) pause(t *testing.T) { h.scaleFlux(t, 0) }
+
+func (h *hardened) resume(t *testing.T) { h.scaleFlux(t, 1) }
+
+func (h *hardened) scaleFlux(t *testing.T, replicas int) {
+	t.Helper()
+	for _, args := range [][]string{
+		{"-n", "flux-system", "scale", "deployment/kustomize-controller", fmt.Sprintf("--replicas=%d", replicas)},
+		{"-n", "flux-system", "rollout", "status", "deployment/kustomize-controller", "--timeout=60s"},
+	} {
+		if out, err := h.cluster.Kubectl(t.Context(), args...); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+}
+
+// restored deletes objects while Flux runs: it puts them back, and the probes are green again.
+func (h *hardened) restored(t *testing.T) {
+	ctx := t.Context()
+	for _, object := range []string{"networkpolicy/default-deny", "resourcequota/quota"} {
+		if _, err := h.cluster.Kubectl(ctx, "-n", "team-a", "delete", object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.cluster.Reconcile(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := kind.Eventually(ctx, 2*time.Minute, func() error {
+		_, err := h.cluster.Kubectl(ctx, "-n", "team-a", "get", "networkpolicy/default-deny", "resourcequota/quota")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if still := red(h.probe(t, "--active")); len(still) > 0 {
+		t.Errorf("red after Flux restored what was deleted: %v", still)
+	}
+}
