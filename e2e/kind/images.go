@@ -186,10 +186,11 @@ func (b binaries) cilium(ctx context.Context) (layer, error) {
 			delete(l, name)
 		}
 	}
-	if err := l.libraries(ctx, clang, "/bin/busybox"); err != nil {
+	if err := l.libraries(ctx, clang); err != nil {
 		return nil, err
 	}
 	l.symlink("/usr/bin/clang", clang)
+	l.add("/bin/busybox", "/bin/busybox", 0o755)
 	if err := l.netfilter(ctx); err != nil {
 		return nil, err
 	}
