@@ -182,12 +182,16 @@ func (c *Cluster) install(ctx context.Context, cni CNI) error {
 // Healthy waits until every node is ready and every pod of kube-system runs.
 func (c *Cluster) Healthy(ctx context.Context) error {
 	for _, args := range [][]string{
-		{"wait", "--for=condition=Ready", "node", "--all", "--timeout=120s"},
-		{"-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"},
-		{"-n", "kube-system", "rollout", "status", "daemonset/kube-proxy", "--timeout=120s"},
-		{"-n", "kube-system", "wait", "--for=condition=Ready", "pod", "--all", "--timeout=120s"},
+		{"wait", "--for=condition=Ready", "node", "--all", "--timeout=20s"},
+		{"-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=20s"},
+		{"-n", "kube-system", "rollout", "status", "daemonset/kube-proxy", "--timeout=20s"},
+		{"-n", "kube-system", "wait", "--for=condition=Ready", "pod", "--all", "--timeout=20s"},
 	} {
-		if _, err := c.Kubectl(ctx, args...); err != nil {
+		// An API server that has just started refuses for a moment what it will allow.
+		if err := Eventually(ctx, 3*time.Minute, func() error {
+			_, err := c.Kubectl(ctx, args...)
+			return err
+		}); err != nil {
 			return err
 		}
 	}

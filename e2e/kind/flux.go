@@ -135,6 +135,9 @@ func (c *Cluster) fluxComponents(ctx context.Context) (string, error) {
 		if err := copyTree(filepath.Join(base, "crds"), filepath.Join(module, "config/crd/bases")); err != nil {
 			return "", err
 		}
+		if err := withoutEvents(filepath.Join(base, "patch.yaml")); err != nil {
+			return "", err
+		}
 		if err := fluxBase(base, filepath.Join(manifests, "bases", name, "kustomization.yaml")); err != nil {
 			return "", err
 		}
@@ -181,6 +184,23 @@ func fluxBase(base, original string) error {
 	}
 	k["resources"] = resources
 	return writeYAML(filepath.Join(base, "kustomization.yaml"), k)
+}
+
+// withoutEvents lets a controller send no events: as flux install does where there is no
+// notification-controller.
+func withoutEvents(patch string) error {
+	b, err := os.ReadFile(patch)
+	if err != nil {
+		return err
+	}
+	const address = "--events-addr="
+	text := string(b)
+	i := strings.Index(text, address)
+	if i < 0 {
+		return fmt.Errorf("%s sets no %s", patch, address)
+	}
+	end := i + strings.IndexByte(text[i:], '\n')
+	return os.WriteFile(patch, []byte(text[:i]+address+text[end:]), 0o644)
 }
 
 func writeYAML(name string, value any) error {

@@ -123,7 +123,10 @@ func (h *hardened) healthy(t *testing.T) {
 		t.Error(err)
 	}
 	for _, name := range []string{"source-controller", "kustomize-controller"} {
-		if _, err := h.cluster.Kubectl(t.Context(), "-n", "flux-system", "rollout", "status", "deployment/"+name, "--timeout=60s"); err != nil {
+		if err := kind.Eventually(t.Context(), 3*time.Minute, func() error {
+			_, err := h.cluster.Kubectl(t.Context(), "-n", "flux-system", "rollout", "status", "deployment/"+name, "--timeout=20s")
+			return err
+		}); err != nil {
 			t.Error(err)
 		}
 	}

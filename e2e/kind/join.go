@@ -72,6 +72,9 @@ func (c *Cluster) Join(ctx context.Context) (string, error) {
 	if _, err := c.Node(ctx, name, "kubeadm", "join", "--config", "/kind/kubeadm.conf", "--skip-phases=preflight"); err != nil {
 		return "", err
 	}
-	_, err = c.Kubectl(ctx, "wait", "--for=condition=Ready", "node/"+name, "--timeout=180s")
-	return name, err
+	// kubeadm is done before the node is there.
+	return name, Eventually(ctx, 3*time.Minute, func() error {
+		_, err := c.Kubectl(ctx, "wait", "--for=condition=Ready", "node/"+name, "--timeout=10s")
+		return err
+	})
 }
