@@ -24,9 +24,8 @@ type Cluster struct {
 	// Nodes are the containers, the control plane first.
 	Nodes []string
 
-	engine *Engine
-	tools  binaries
-	dir    string
+	tools binaries
+	dir   string
 }
 
 // CNI is a network plug-in that a cluster can have.
@@ -55,11 +54,7 @@ func FromRepository(name, repository string) Options {
 
 // Create makes a cluster and waits until its nodes are ready and it resolves names.
 func (e *Engine) Create(ctx context.Context, o Options) (_ *Cluster, err error) {
-	tag, err := e.NodeImage(ctx)
-	if err != nil {
-		return nil, err
-	}
-	tools, err := build(e.log)
+	images, err := e.Images(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +62,7 @@ func (e *Engine) Create(ctx context.Context, o Options) (_ *Cluster, err error) 
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Name: o.Name, Kubeconfig: filepath.Join(dir, "kubeconfig"), engine: e, tools: tools, dir: dir}
+	c := &Cluster{Name: o.Name, Kubeconfig: filepath.Join(dir, "kubeconfig"), tools: images.tools, dir: dir}
 	defer func() {
 		if err != nil && os.Getenv("E2E_KEEP") == "" {
 			err = errors.Join(err, c.Delete(context.WithoutCancel(ctx)))
@@ -78,9 +73,14 @@ func (e *Engine) Create(ctx context.Context, o Options) (_ *Cluster, err error) 
 		return nil, err
 	}
 	if err := step(e.log, "cluster "+o.Name, func() error {
-		return c.kindIn(ctx, o.Dir, "create", "cluster", "--name", o.Name, "--image", tag, "--config", o.Config, "--retain")
+		return c.kindIn(ctx, o.Dir, "create", "cluster", "--name", o.Name, "--image", images.Node, "--config", o.Config, "--retain")
 	}); err != nil {
 		return nil, err
+	}
+	for _, image := range images.Load {
+		if err := c.kind(ctx, "load", "docker-image", "--name", o.Name, image); err != nil {
+			return nil, err
+		}
 	}
 	nodes, err := Docker(ctx, "ps", "--filter", "label=io.x-k8s.kind.cluster="+o.Name, "--format", "{{.Names}}")
 	if err != nil {
@@ -250,7 +250,7 @@ func (c *Cluster) plain(ctx context.Context) error {
 
 // Remove removes the cluster of that name, whoever made it.
 func (e *Engine) Remove(ctx context.Context, name string) error {
-	tools, err := build(e.log)
+	tools, err := build(e.log, components.Kind)
 	if err != nil {
 		return err
 	}

@@ -34,13 +34,16 @@ const CiliumImage = "quay.io/cilium/cilium:v1.20.2"
 // binaries are the folders of what was built, by component.
 type binaries map[string]string
 
-// build builds every component of a cluster.
-func build(log io.Writer) (binaries, error) {
+// nodeComponents are what a cluster is made of.
+var nodeComponents = []string{
+	components.Kubernetes, components.Etcd, components.Kind, components.Containerd, components.Runc, components.CNI,
+	components.CoreDNS, components.Cilium, components.SourceController, components.KustomizeController,
+}
+
+// build builds components, where they are not there yet.
+func build(log io.Writer, names ...string) (binaries, error) {
 	b := binaries{}
-	for _, name := range []string{
-		components.Kubernetes, components.Etcd, components.Kind, components.Containerd, components.Runc, components.CNI,
-		components.CoreDNS, components.Cilium, components.SourceController, components.KustomizeController,
-	} {
+	for _, name := range names {
 		dir, err := components.Ensure(log, name)
 		if err != nil {
 			return nil, err

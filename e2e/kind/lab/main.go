@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	switch {
 	case args[0] == "image":
-		_, err := engine.NodeImage(ctx)
+		_, err := engine.Images(ctx)
 		return err
 	case args[0] == "up" && len(args) == 2:
 		repository, err := filepath.Abs(args[1])
