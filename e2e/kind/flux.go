@@ -16,12 +16,15 @@ import (
 	"github.com/k8ssec/k8ssec/e2e/components"
 )
 
+// GitSecret names the secret with which Flux trusts the Git server.
+const GitSecret = "git-server"
+
 // fluxControllers are the parts of Flux that a repository of manifests needs.
 var fluxControllers = []string{components.SourceController, components.KustomizeController}
 
 // BootstrapFlux does what `flux bootstrap git --path=gitops --network-policy=false` does: it writes
-// Flux's components and the sync into the repository, commits, applies that folder once by hand, and
-// from then on Flux applies everything.
+// Flux's components into the repository, where the emitted sync is already, commits, applies that folder
+// once by hand, and from then on Flux applies everything.
 func (c *Cluster) BootstrapFlux(ctx context.Context, g *GitServer, repository string) error {
 	parts, err := c.fluxComponents(ctx)
 	if err != nil {
@@ -29,10 +32,6 @@ func (c *Cluster) BootstrapFlux(ctx context.Context, g *GitServer, repository st
 	}
 	folder := filepath.Join(repository, "gitops", "flux-system")
 	if err := os.WriteFile(filepath.Join(folder, "gotk-components.yaml"), []byte(parts), 0o644); err != nil {
-		return err
-	}
-	sync := strings.NewReplacer("$URL", g.URL).Replace(fluxSync)
-	if err := os.WriteFile(filepath.Join(folder, "gotk-sync.yaml"), []byte(sync), 0o644); err != nil {
 		return err
 	}
 	if err := g.Push(ctx, repository, "Flux and the posture"); err != nil {
@@ -46,7 +45,7 @@ func (c *Cluster) BootstrapFlux(ctx context.Context, g *GitServer, repository st
 		return err
 	}
 	secret, err := json.Marshal(map[string]any{
-		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "flux-system", "namespace": "flux-system"},
+		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": GitSecret, "namespace": "flux-system"},
 		"stringData": map[string]any{"ca.crt": string(g.CA)},
 	})
 	if err != nil {
@@ -57,34 +56,6 @@ func (c *Cluster) BootstrapFlux(ctx context.Context, g *GitServer, repository st
 	}
 	return c.applyFrom(ctx, nil, "-k", folder)
 }
-
-// fluxSync is what flux bootstrap writes for a source with a certificate of its own.
-const fluxSync = `apiVersion: source.toolkit.fluxcd.io/v1
-kind: GitRepository
-metadata:
-  name: flux-system
-  namespace: flux-system
-spec:
-  interval: 1m0s
-  ref:
-    branch: main
-  secretRef:
-    name: flux-system
-  url: $URL
----
-apiVersion: kustomize.toolkit.fluxcd.io/v1
-kind: Kustomization
-metadata:
-  name: flux-system
-  namespace: flux-system
-spec:
-  interval: 10m0s
-  path: ./gitops
-  prune: true
-  sourceRef:
-    kind: GitRepository
-    name: flux-system
-`
 
 // fluxComponents builds the manifests of Flux from the modules of Flux and its controllers, as the
 // release of Flux is built, for the controllers that run here.

@@ -20,6 +20,9 @@ import (
 func TestHardened(t *testing.T) {
 	ctx := t.Context()
 	repository := initRepository(t, "hardened", "--git-url", gitURL)
+	// The Git server has a certificate of its own.
+	edit(t, repository, `gitops: secretRef: "`+kind.GitSecret+`"`)
+	metadata(t)
 	git, err := kind.ServeGit(ctx, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -199,6 +202,39 @@ func initRepository(t *testing.T, name string, args ...string) string {
 		t.Fatalf("k8ssec %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return dir
+}
+
+// metadata answers at the address of a cloud's metadata service, as long as the test runs.
+func metadata(t *testing.T) {
+	t.Helper()
+	if _, err := engine(); err != nil { // which makes the network
+		t.Fatal(err)
+	}
+	stop, err := kind.ServeMetadata(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+}
+
+// edit adds a line to the cluster file, as a person does, and generates.
+func edit(t *testing.T, repository, line string) {
+	t.Helper()
+	file := filepath.Join(repository, "cluster.cue")
+	source, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(string(source)+"\n"+line+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	bin, err := components.K8ssec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(bin, "generate", repository).CombinedOutput(); err != nil {
+		t.Fatalf("k8ssec generate: %v\n%s", err, out)
+	}
 }
 
 // tempDir is a folder that lives as long as the cluster whose nodes mount it.

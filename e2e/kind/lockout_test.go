@@ -2,14 +2,10 @@ package kind_test
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/k8ssec/k8ssec/e2e/components"
 	"github.com/k8ssec/k8ssec/e2e/kind"
 )
 
@@ -103,22 +99,7 @@ func (h *hardened) rescheduleDNS(t *testing.T) {
 
 // pullCommit changes the posture, as a person does, and waits until the cluster has it.
 func (h *hardened) pullCommit(t *testing.T) {
-	file := filepath.Join(h.repository, "cluster.cue")
-	source, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed := string(source) + "\nnamespaces: \"team-a\": quota: pods: \"23\"\n"
-	if err := os.WriteFile(file, []byte(changed), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	bin, err := components.K8ssec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(bin, "generate", h.repository).CombinedOutput(); err != nil {
-		t.Fatalf("k8ssec generate: %v\n%s", err, out)
-	}
+	edit(t, h.repository, `namespaces: "team-a": quota: pods: "23"`)
 	if err := h.git.Push(t.Context(), h.repository, "Fewer pods for team-a"); err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,9 @@ type results struct {
 }
 
 type result struct {
-	ID, Domain, Kind, Title, Result, Expected, Observed string
-	Controls, Artifacts                                 []string
+	ID, Domain, Kind, Check, Title, Result, Expected, Observed string
+	Active                                                     bool
+	Controls, Artifacts                                        []string
 	// Plain says why the probe passes without the repository too.
 	Plain string
 }

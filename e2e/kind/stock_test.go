@@ -25,6 +25,7 @@ kubeadmConfigPatches:
 // absent: one that passes here as well proves nothing, unless it says why.
 func TestStock(t *testing.T) {
 	repository := initRepository(t, "hardened")
+	metadata(t)
 	c := stock(t, "stock", kind.CiliumCNI)
 	bare(t, c)
 	r := probe(t, c, repository, "--active")

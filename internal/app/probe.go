@@ -23,8 +23,8 @@ import (
 // ProbeOptions name a repository, which of its probes are meant, and the cluster.
 type ProbeOptions struct {
 	Dir string
-	// Domains and Controls choose probes; without them all are meant.
-	Domains, Controls []string
+	// Domains, Controls and IDs choose probes; without them all are meant.
+	Domains, Controls, IDs []string
 	// Kubeconfig is a file, empty for where kubectl looks; Context is one of its contexts, empty for
 	// the current one.
 	Kubeconfig, Context string
@@ -197,9 +197,9 @@ func asInTree(dir string, probes []generators.Probe) error {
 
 // choose keeps the probes that were asked for.
 func (o ProbeOptions) choose(probes []generators.Probe) ([]generators.Probe, error) {
-	domains, controls := map[string]bool{}, map[string]bool{}
+	domains, controls, ids := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, p := range probes {
-		domains[p.Domain] = true
+		domains[p.Domain], ids[p.ID] = true, true
 		for _, c := range p.Controls {
 			controls[c] = true
 		}
@@ -214,7 +214,15 @@ func (o ProbeOptions) choose(probes []generators.Probe) ([]generators.Probe, err
 			return nil, unknownChoice("control", c, controls)
 		}
 	}
+	for _, id := range o.IDs {
+		if !ids[id] {
+			return nil, unknownChoice("probe", id, ids)
+		}
+	}
 	return slices.DeleteFunc(probes, func(p generators.Probe) bool {
+		if len(o.IDs) > 0 && !slices.Contains(o.IDs, p.ID) {
+			return true
+		}
 		wanted := len(o.Domains) == 0 || slices.Contains(o.Domains, p.Domain)
 		if wanted && len(o.Controls) > 0 {
 			wanted = slices.ContainsFunc(p.Controls, func(c string) bool { return slices.Contains(o.Controls, c) })
@@ -228,6 +236,9 @@ func unknownChoice(what, value string, known map[string]bool) error {
 	d := diag.Diagnostic{
 		Severity: diag.Error, Value: value, Message: fmt.Sprintf("no probe is about the %s %q", what, value),
 		Rule: fmt.Sprintf("--%s chooses among the probes of this repository", what), Fix: "k8ssec probe DIR --list",
+	}
+	if what == "probe" {
+		d.Message, d.Rule = fmt.Sprintf("there is no probe %q", value), "a probe is named by its ID"
 	}
 	if near := engine.Nearest(value, names); near != "" {
 		d.Message += fmt.Sprintf("; did you mean %q?", near)

@@ -22,8 +22,10 @@ func (t *Tree) Probes(p *posture.Posture, list []generators.Generator) ([]genera
 	}
 	for i := range t.Files {
 		f := &t.Files[i]
-		// What only kustomize reads is not in the cluster.
-		if f.Artifact != nil && f.Artifact.Kind == generators.Manifest && len(f.Artifact.Objects) > 0 && path.Base(f.Path) != "kustomization.yaml" {
+		// What only kustomize reads is not in the cluster, and what Flux's own kustomization patches is
+		// there in another form.
+		if f.Artifact != nil && f.Artifact.Kind == generators.Manifest && len(f.Artifact.Objects) > 0 &&
+			path.Base(f.Path) != "kustomization.yaml" && path.Base(f.Path) != "gotk-sync.yaml" {
 			probes = append(probes, inPlace(f))
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 func newProbe(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "probe DIR",
+		Use:   "probe DIR [ID...]",
 		Short: "Ask a live cluster whether the posture really holds",
 		Long: `Probe asks a live cluster for what the posture must refuse and for what it must allow,
 and reports what happened: passed, failed, not enforced (the rule is there and nothing
@@ -28,8 +28,9 @@ It exits with 2 where something does not hold.`,
   k8ssec probe prod --active                     # with short-lived pods: network, etcd, nodes
   k8ssec probe prod --domain network --active
   k8ssec probe prod --control cis-5.2.11         # what proves one control
+  k8ssec probe prod workloads-host-path-deny     # one alone
   k8ssec probe prod -o junit > probes.xml        # for CI`,
-		Args:              cobra.ExactArgs(1),
+		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: directory,
 	}
 	o := outputFlag(cmd, "text", "json", "junit", "markdown")
@@ -45,7 +46,7 @@ It exits with 2 where something does not hold.`,
 	f.StringVar(&options.Image, "image", app.ProbeImage, "image of the pods of active probes, with the program /agnhost")
 	f.StringVar(&options.YesOn, "yes-on", "", "name of the context, to run active probes on a production cluster")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		options.Dir = args[0]
+		options.Dir, options.IDs = args[0], args[1:]
 		if list {
 			switch o.value {
 			case "junit", "markdown":

@@ -27,8 +27,8 @@ type probe struct {
 }
 
 type mutant struct {
-	Object, Change string
-	Killed         []string
+	Object, Change  string
+	Effect, Missing []string
 }
 
 type ground struct{ When, Kubernetes, Node, Kernel, Containerd, CNI, Flux string }
@@ -69,7 +69,7 @@ func run() error {
 	}
 	killed := 0
 	for _, m := range mutants {
-		if len(m.Killed) > 0 {
+		if len(m.Effect)+len(m.Missing) > 0 {
 			killed++
 		}
 	}
@@ -116,10 +116,13 @@ a probe red.
 	}
 	b.WriteString("## What was broken on purpose\n\n| object | change | noticed by |\n| --- | --- | --- |\n")
 	for _, m := range mutants {
-		by := "**nothing**"
-		if len(m.Killed) > 0 {
-			by = "`" + strings.Join(m.Killed[:min(3, len(m.Killed))], "`, `") + "`"
-			if more := len(m.Killed) - 3; more > 0 {
+		by, red := "**nothing**", m.Effect
+		if len(red) == 0 {
+			red = m.Missing
+		}
+		if len(red) > 0 {
+			by = "`" + strings.Join(red[:min(3, len(red))], "`, `") + "`"
+			if more := len(red) - 3; more > 0 {
 				by += fmt.Sprintf(" and %d more", more)
 			}
 		}
