@@ -78,7 +78,11 @@ type Handshake struct {
 // InPlace compares objects in the cluster with those that are emitted: each emitted field must be
 // there with its value. It is for what no request shows by itself, labels for instance, and for
 // objects that others cover for: with two rules for one thing, no request misses either.
-type InPlace struct{ Objects []any }
+type InPlace struct {
+	Objects []any
+	// Patched says that the user's own patches may change any field: then the objects must be there.
+	Patched bool
+}
 
 // Fairness sends a request and asks by which flow schema and priority level the API server sorted it.
 type Fairness struct {

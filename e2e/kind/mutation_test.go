@@ -251,7 +251,7 @@ func (h *hardened) scaleFlux(t *testing.T, replicas int) {
 // restored deletes objects while Flux runs: it puts them back, and the probes are green again.
 func (h *hardened) restored(t *testing.T) {
 	ctx := t.Context()
-	for _, object := range []string{"networkpolicy/default-deny", "resourcequota/quota"} {
+	for _, object := range []string{"networkpolicy/default-deny", "resourcequota/namespace"} {
 		if _, err := h.cluster.Kubectl(ctx, "-n", "team-a", "delete", object); err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +260,7 @@ func (h *hardened) restored(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := kind.Eventually(ctx, 2*time.Minute, func() error {
-		_, err := h.cluster.Kubectl(ctx, "-n", "team-a", "get", "networkpolicy/default-deny", "resourcequota/quota")
+		_, err := h.cluster.Kubectl(ctx, "-n", "team-a", "get", "networkpolicy/default-deny", "resourcequota/namespace")
 		return err
 	}); err != nil {
 		t.Fatal(err)

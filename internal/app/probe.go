@@ -164,7 +164,7 @@ func (a *App) probes(ctx context.Context, o ProbeOptions) (*posture.Posture, []g
 }
 
 // asInTree makes the probes of objects look for those of the tree, where a person may have edited
-// them, instead of those of the render.
+// them, instead of those of the render; and only for their presence where a person patches them.
 func asInTree(dir string, probes []generators.Probe) error {
 	for i := range probes {
 		c, ok := probes[i].Check.(generators.InPlace)
@@ -190,9 +190,43 @@ func asInTree(dir string, probes []generators.Probe) error {
 			}
 			c.Objects = append(c.Objects, value)
 		}
+		if c.Patched, err = patched(dir, probes[i].Domain); err != nil {
+			return err
+		}
 		probes[i].Check = c
 	}
 	return nil
+}
+
+// patched says whether the user's own patches change what is emitted for a domain.
+func patched(dir, domain string) (bool, error) {
+	name := filepath.Join(dir, "patches", domain, "kustomization.yaml")
+	data, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	docs, err := manifest.Decode(data)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", name, err)
+	}
+	for _, d := range docs {
+		value, err := manifest.Value(d.Node)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", name, err)
+		}
+		// Whatever else it says than which objects to add changes those that are there.
+		fields, _ := value.(map[string]any)
+		for key, v := range fields {
+			list, _ := v.([]any)
+			if key != "apiVersion" && key != "kind" && key != "resources" && len(list) > 0 {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // choose keeps the probes that were asked for.

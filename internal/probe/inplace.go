@@ -24,7 +24,7 @@ func (r *runner) inPlace(ctx context.Context, c generators.InPlace) outcome {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			problem, err := r.differs(ctx, value)
+			problem, err := r.differs(ctx, value, c.Patched)
 			mu.Lock()
 			defer mu.Unlock()
 			problems[i] = problem
@@ -47,6 +47,8 @@ func (r *runner) inPlace(ctx context.Context, c generators.InPlace) outcome {
 		return failed("%s", strings.Join(found, "; "))
 	case broken != nil:
 		return unable(broken)
+	case c.Patched:
+		return passed("there, with your patches")
 	case len(c.Objects) == 1:
 		return passed("as emitted")
 	}
@@ -55,8 +57,8 @@ func (r *runner) inPlace(ctx context.Context, c generators.InPlace) outcome {
 
 // differs says in which way an object in the cluster is not the emitted one. The API server itself
 // fills the defaults into the emitted one, by a dry run of an update, so that a rule that somebody
-// added is seen as well as one that is gone. Who may not update is told only of what is gone.
-func (r *runner) differs(ctx context.Context, value any) (string, error) {
+// added is seen as well as one that is gone. Who may not update is told only of what is gone. A patched one need only be there.
+func (r *runner) differs(ctx context.Context, value any, patched bool) (string, error) {
 	emitted, err := toObject(value)
 	if err != nil {
 		return "", err
@@ -77,6 +79,9 @@ func (r *runner) differs(ctx context.Context, value any) (string, error) {
 	}
 	if !a.ok() {
 		return "", errors.New(emitted.String() + ": " + clip(a.message, 200))
+	}
+	if patched {
+		return "", nil
 	}
 	var live object
 	if err := a.decode(&live); err != nil {
