@@ -61,7 +61,7 @@ func ProbePodSpec(image string) corev1.PodSpec {
 		Containers: []corev1.Container{{
 			Name:      "probe",
 			Image:     image,
-			Resources: corev1.ResourceRequirements{Requests: quantities("10m", "16Mi"), Limits: quantities("100m", "32Mi")},
+			Resources: corev1.ResourceRequirements{Requests: quantities("10m", "32Mi"), Limits: quantities("500m", "128Mi")},
 			SecurityContext: &corev1.SecurityContext{
 				AllowPrivilegeEscalation: new(false),
 				ReadOnlyRootFilesystem:   new(true),
