@@ -122,6 +122,16 @@ func (c *Cluster) applyFrom(ctx context.Context, stdin io.Reader, args ...string
 	return command{stdin: stdin, env: c.env()}.run(ctx, c.tools.path(components.Kubernetes, "kubectl"), args...)
 }
 
+// Replace makes objects exactly what a YAML text says, whoever changed them since.
+func (c *Cluster) Replace(ctx context.Context, text string) error {
+	replace := command{stdin: strings.NewReader(text), env: c.env()}
+	err := replace.run(ctx, c.tools.path(components.Kubernetes, "kubectl"), "replace", "-f", "-")
+	if err != nil && strings.Contains(err.Error(), "NotFound") {
+		return c.Apply(ctx, text)
+	}
+	return err
+}
+
 // Node runs a command on a node and returns what it printed.
 func (c *Cluster) Node(ctx context.Context, node string, command ...string) (string, error) {
 	return Docker(ctx, append([]string{"exec", "--privileged", node}, command...)...)

@@ -2,7 +2,6 @@ package kind_test
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -152,7 +151,7 @@ func mutations(o *unstructured.Unstructured) []change {
 	case "ValidatingAdmissionPolicyBinding":
 		return []change{remove, {"records only", `[{"op":"replace","path":"/spec/validationActions","value":["Audit"]}]`}}
 	case "ResourceQuota":
-		return []change{remove, {"without its limits", `[{"op":"replace","path":"/spec/hard","value":{"count/leases.coordination.k8s.io":"1000"}}]`}}
+		return []change{remove, {"of 10000 pods", `[{"op":"replace","path":"/spec/hard/pods","value":"10000"}]`}}
 	}
 	return []change{remove}
 }
@@ -207,7 +206,7 @@ func (h *hardened) mutate(t *testing.T, o *unstructured.Unstructured, c change, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.cluster.Apply(ctx, string(bytes.TrimSpace(b))); err != nil {
+	if err := h.cluster.Replace(ctx, string(b)); err != nil {
 		t.Fatal(err)
 	}
 	if err := kind.Eventually(ctx, 30*time.Second, func() error {
