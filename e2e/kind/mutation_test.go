@@ -2,11 +2,14 @@ package kind_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -74,35 +77,49 @@ func about(list []result, object string) (ids []string, active bool) {
 	return ids, active
 }
 
+// object is one emitted object and the file that it is in.
+type object struct {
+	*unstructured.Unstructured
+	file string
+}
+
 // classes are the emitted objects, one of each class: what differs only in its namespace is one class.
 // A tenant's stands for all.
-func (h *hardened) classes(t *testing.T) []*unstructured.Unstructured {
+func (h *hardened) classes(t *testing.T) []object {
 	t.Helper()
-	text, err := h.cluster.Kubectl(t.Context(), "kustomize", h.repository+"/manifests")
-	if err != nil {
+	var all []object
+	root := os.DirFS(h.repository)
+	if err := fs.WalkDir(root, "manifests", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".yaml" || e.Name() == "kustomization.yaml" {
+			return err
+		}
+		text, err := fs.ReadFile(root, name)
+		if err != nil {
+			return err
+		}
+		for r := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text))); ; {
+			doc, err := r.Read()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			o := object{&unstructured.Unstructured{}, name}
+			if err := yaml.Unmarshal(doc, &o.Object); err != nil {
+				return err
+			}
+			if o.GetKind() != "" {
+				all = append(all, o)
+			}
+		}
+	}); err != nil {
 		t.Fatal(err)
 	}
-	var all []*unstructured.Unstructured
-	for r := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text))); ; {
-		doc, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		o := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal(doc, &o.Object); err != nil {
-			t.Fatal(err)
-		}
-		if o.GetKind() != "" {
-			all = append(all, o)
-		}
-	}
-	tenant := func(o *unstructured.Unstructured) bool {
+	tenant := func(o object) bool {
 		return o.GetNamespace() == "team-a" || (o.GetKind() == "Namespace" && o.GetName() == "team-a")
 	}
-	slices.SortStableFunc(all, func(a, b *unstructured.Unstructured) int {
+	slices.SortStableFunc(all, func(a, b object) int {
 		switch {
 		case tenant(a) == tenant(b):
 			return 0
@@ -112,7 +129,7 @@ func (h *hardened) classes(t *testing.T) []*unstructured.Unstructured {
 		return 1
 	})
 	seen := map[string]bool{}
-	return slices.DeleteFunc(all, func(o *unstructured.Unstructured) bool {
+	return slices.DeleteFunc(all, func(o object) bool {
 		class := o.GetKind() + "/" + o.GetName()
 		if o.GetKind() == "Namespace" {
 			class = "Namespace"
@@ -130,7 +147,7 @@ type change struct {
 }
 
 // mutations are the ways to make an object of its kind worse.
-func mutations(o *unstructured.Unstructured) []change {
+func mutations(o object) []change {
 	remove := change{name: "deleted"}
 	switch o.GetKind() {
 	case "Namespace":
@@ -156,7 +173,7 @@ func mutations(o *unstructured.Unstructured) []change {
 	return []change{remove}
 }
 
-func (h *hardened) mutate(t *testing.T, o *unstructured.Unstructured, c change, list []result) mutant {
+func (h *hardened) mutate(t *testing.T, o object, c change, list []result) mutant {
 	t.Helper()
 	ctx := t.Context()
 	name := strings.ToLower(o.GetKind()) + "." + o.GroupVersionKind().Group
@@ -170,9 +187,8 @@ func (h *hardened) mutate(t *testing.T, o *unstructured.Unstructured, c change, 
 	}
 	m := mutant{Object: o.GetKind() + " " + strings.TrimPrefix(o.GetNamespace()+"/"+o.GetName(), "/"), Change: c.name}
 	ids, active := about(list, m.Object)
-	domain := o.GetLabels()["k8ssec.dev/domain"]
 	for _, p := range list {
-		if p.Check == inPlace && p.Domain == domain {
+		if p.Check == inPlace && slices.Contains(p.Artifacts, o.file) {
 			ids = append(ids, p.ID)
 		}
 	}
@@ -202,7 +218,7 @@ func (h *hardened) mutate(t *testing.T, o *unstructured.Unstructured, c change, 
 		return nil
 	})
 	m.Seconds = time.Since(begin).Seconds()
-	b, err := json.Marshal(o)
+	b, err := json.Marshal(o.Object)
 	if err != nil {
 		t.Fatal(err)
 	}
