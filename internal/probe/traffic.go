@@ -169,13 +169,15 @@ func (n *network) probe(ctx context.Context, p *generators.Probe) outcome {
 // resolves looks up a name of the cluster. The connection to it may fail: what counts is the name.
 func (n *network) resolves(ctx context.Context, kind generators.ProbeKind, c generators.Traffic) outcome {
 	var last string
+	// Without the dot every domain of the pod's search list would be tried first, each until it times out.
+	name := strings.TrimSuffix(c.To.Address, ".") + "."
 	for range patience {
 		source := n.source(ctx, c.From)
 		if source.problem != nil {
 			return unable(source.problem)
 		}
 		_, stderr, _, err := n.Client.exec(ctx, source.namespace, source.name, "probe",
-			"/agnhost", "connect", c.To.Address+":443", "--timeout="+dialTimeout.String())
+			"/agnhost", "connect", name+":443", "--timeout="+dialTimeout.String())
 		if err != nil {
 			return unable(err)
 		}
