@@ -22,6 +22,8 @@ type Admission struct {
 	Select map[string]string
 	// By is a part of the refusal's message that names the policy or plug-in.
 	By string
+	// Also is a further part of that message; empty means any.
+	Also string
 	// Warns says that the rule only warns: the request passes, with a warning that contains By.
 	Warns bool
 	// Sandbox runs the request in a short-lived namespace. Object has no namespace then.
@@ -104,6 +106,15 @@ type KubeletSetting struct {
 	Field, Value string
 }
 
+// NodeRequest is one HTTPS request to a port of each node, without credentials and straight from where
+// the probes run. Where no node is reachable it is skipped.
+type NodeRequest struct {
+	Port int
+	Path string
+	// Status is the answer that passes.
+	Status int
+}
+
 // Audited sends requests that change nothing and looks at how many records of which level the API
 // server says it has written.
 type Audited struct {
@@ -171,6 +182,7 @@ func (InPlace) Active() bool        { return false }
 func (Fairness) Active() bool       { return false }
 func (Flag) Active() bool           { return false }
 func (KubeletSetting) Active() bool { return false }
+func (NodeRequest) Active() bool    { return false }
 func (Audited) Active() bool        { return false }
 func (AtRest) Active() bool         { return false }
 func (Stored) Active() bool         { return true }
@@ -183,7 +195,7 @@ func (c Admission) Expected(kind ProbeKind) string {
 	case kind == Deny && c.Warns:
 		return "a warning by " + c.By
 	case kind == Deny:
-		return "refused by " + c.By
+		return strings.TrimSuffix("refused by "+c.By+": "+c.Also, ": ")
 	case len(c.Returns) > 0:
 		words := make([]string, len(c.Returns))
 		for i, f := range c.Returns {
@@ -247,6 +259,10 @@ func (c Flag) Expected(ProbeKind) string {
 }
 
 func (c KubeletSetting) Expected(ProbeKind) string { return c.Field + ": " + c.Value + " on each node" }
+
+func (c NodeRequest) Expected(ProbeKind) string {
+	return fmt.Sprintf("status %d from each node", c.Status)
+}
 
 func (c Audited) Expected(ProbeKind) string { return "recorded at level " + c.Level }
 

@@ -70,6 +70,7 @@ namespaces: {
 	"team-a": {
 		owner: "team-a"
 		groups: {owners: ["a-owners"], developers: ["a-devs"], viewers: ["a-viewers"]}
+		ci: ["team-b/runner"]
 	}
 	"team-b": {owner: "team-b", groups: owners: ["b-owners"]}
 }
@@ -186,7 +187,7 @@ var active = []string{"--active", "--yes-on", "kubernetes-admin@prod"}
 // needsNode says whether a probe needs a running pod or a kubelet.
 func needsNode(p result) bool {
 	switch p.Check {
-	case "traffic", "kubelet-setting", "stored":
+	case "traffic", "kubelet-setting", "node-request", "stored":
 		return true
 	case "flag": // only the API server tells its own
 		return !strings.HasPrefix(p.ID, "apiserver-flag-apiserver-")

@@ -144,6 +144,7 @@ func (h holder) rights(p *posture.Posture) (purpose right, never []right) {
 	var (
 		secrets   = right{"secrets", "read secrets in " + ns, "get", "", "secrets", ns}
 		shell     = right{"exec", "a shell in a container of " + ns, "create", "", "pods/exec", ns}
+		forward   = right{"port-forward", "forward a port from a pod of " + ns, "create", "", "pods/portforward", ns}
 		token     = right{"token", "make a token of a service account of " + ns, "create", "", "serviceaccounts/token", ns}
 		bind      = right{"bindings", "give out roles in " + ns, "create", rbacGroup, "rolebindings", ns}
 		policies  = right{"policies", "take away network policies of " + ns, "delete", "networking.k8s.io", "networkpolicies", ns}
@@ -162,7 +163,7 @@ func (h holder) rights(p *posture.Posture) (purpose right, never []right) {
 	case PlatformAdmin:
 		purpose = right{"drain", "drain a node", "patch", "", "nodes", ""}
 		never = []right{
-			secrets, run, shell, token,
+			secrets, run, shell, forward, token,
 			{"proxy", "reach the kubelet past the API", "get", "", "nodes/proxy", ""},
 			{"volumes", "make a volume on a node's disk", "create", "", "persistentvolumes", ""},
 			{"cluster-admin", "bind themselves to cluster-admin", "create", rbacGroup, "clusterrolebindings", ""},
@@ -173,7 +174,7 @@ func (h holder) rights(p *posture.Posture) (purpose right, never []right) {
 			{"certificates", "approve a client certificate", "update", "certificates.k8s.io", "certificatesigningrequests/approval", ""},
 		}
 	case PlatformViewer:
-		purpose, never = look, []right{secrets, delete, shell}
+		purpose, never = look, []right{secrets, delete, shell, forward}
 	case PlatformAuditor:
 		purpose = right{"roles", "see who may do what", "list", rbacGroup, "clusterrolebindings", ""}
 		never = []right{
@@ -190,16 +191,16 @@ func (h holder) rights(p *posture.Posture) (purpose right, never []right) {
 	case TenantViewer:
 		purpose = look
 		deploy.title = "deploy to " + ns
-		never = []right{deploy, secrets}
+		never = []right{deploy, secrets, shell, forward}
 	case TenantDeployer:
-		purpose, never = deploy, []right{bind, policies, secrets, shell}
+		purpose, never = deploy, []right{bind, policies, secrets, shell, forward}
 	}
 	if h.role == TenantOwner || h.role == TenantDeveloper {
 		if !p.Access.DeveloperSecrets {
 			never = append(never, secrets)
 		}
 		if !p.Access.DeveloperExec {
-			never = append(never, shell)
+			never = append(never, shell, forward)
 		}
 		if !p.Access.HumansCreateTokens || h.role == TenantDeveloper {
 			never = append(never, token)

@@ -266,7 +266,11 @@ func kubeletProbes(p *posture.Posture) []generators.Probe {
 			Controls: s.controls, Artifacts: []string{bootstrapPath(p)}, Plain: s.plain, Check: generators.KubeletSetting{Field: s.field, Value: s.value},
 		})
 	}
-	return probes
+	return append(probes, generators.Probe{
+		ID: "apiserver-kubelet-anonymous-deny", Domain: domain, Kind: generators.Deny, Title: "a request for its pods to each kubelet, without credentials",
+		Why: "Whoever reaches a node can start a shell in its pods.", Controls: []string{"cis-4.2.1", "cis-4.2.2"}, Artifacts: []string{bootstrapPath(p)},
+		Plain: kubeadm, Check: generators.NodeRequest{Port: 10250, Path: "/pods", Status: 401},
+	})
 }
 
 // kebab writes camelCase with hyphens.

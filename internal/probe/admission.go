@@ -168,7 +168,7 @@ func selector(labels map[string]string) string {
 func judge(kind generators.ProbeKind, c generators.Admission, a *answer) outcome {
 	warned := slices.IndexFunc(a.warnings, func(w string) bool { return c.By != "" && strings.Contains(w, c.By) })
 	said := clip(a.message, 300)
-	byRule := c.By != "" && strings.Contains(a.message, c.By)
+	byRule := c.By != "" && strings.Contains(a.message, c.By) && strings.Contains(a.message, c.Also)
 	// A pod that does not exist is what a connect asks for.
 	accepted := a.ok() || c.Verb == "connect" && a.code == http.StatusNotFound
 	if kind == generators.Deny {

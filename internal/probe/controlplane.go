@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -201,11 +202,7 @@ func sorted(value string) string {
 
 // kubeletSetting asks each kubelet with which configuration it runs.
 func (r *runner) kubeletSetting(ctx context.Context, c generators.KubeletSetting) outcome {
-	nodes, err := r.nodes.get(func() ([]object, error) {
-		var list struct{ Items []object }
-		err := r.Client.get(ctx, "/api/v1/nodes", &list)
-		return list.Items, err
-	})
+	nodes, err := r.allNodes(ctx)
 	if err != nil {
 		return unable(err)
 	}
@@ -239,6 +236,60 @@ func (r *runner) kubeletSetting(ctx context.Context, c generators.KubeletSetting
 		return passed("so on %d of %d nodes; another does not answer: %s", seen, len(nodes), clip(silent, 200))
 	}
 	return passed("so on %d nodes", seen)
+}
+
+func (r *runner) allNodes(ctx context.Context) ([]object, error) {
+	return r.nodes.get(func() ([]object, error) {
+		var list struct{ Items []object }
+		err := r.Client.get(ctx, "/api/v1/nodes", &list)
+		return list.Items, err
+	})
+}
+
+// internalIP is the address of a node inside the cluster, or empty.
+func internalIP(node object) string {
+	addresses, _ := node.at("status", "addresses").([]any)
+	for _, a := range addresses {
+		if m, _ := a.(map[string]any); m["type"] == "InternalIP" {
+			return fmt.Sprint(m["address"])
+		}
+	}
+	return ""
+}
+
+// nodeRequest asks each node that can be reached from here.
+func (r *runner) nodeRequest(ctx context.Context, c generators.NodeRequest) outcome {
+	nodes, err := r.allNodes(ctx)
+	if err != nil {
+		return unable(err)
+	}
+	// Whose certificate it is does not matter: nothing is sent, and a kubelet may have signed its own.
+	client := &http.Client{
+		Timeout:   5 * time.Second,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}, //nolint:gosec // see above
+	}
+	seen, silent := 0, "there is no node"
+	for _, node := range nodes {
+		address := net.JoinHostPort(internalIP(node), strconv.Itoa(c.Port))
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+c.Path, nil)
+		if err != nil {
+			return unable(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			silent = err.Error()
+			continue
+		}
+		resp.Body.Close()
+		seen++
+		if resp.StatusCode != c.Status {
+			return failed("%d from node %s", resp.StatusCode, node.name())
+		}
+	}
+	if seen == 0 {
+		return skipped("no node can be reached from here: %s", silent)
+	}
+	return passed("%d from %d of %d nodes", c.Status, seen, len(nodes))
 }
 
 // metrics sums up a counter of the API server over the series that match, by the value of one label.

@@ -170,6 +170,8 @@ func (r *runner) check(ctx context.Context, p *generators.Probe) outcome {
 		return r.flag(ctx, c)
 	case generators.KubeletSetting:
 		return r.kubeletSetting(ctx, c)
+	case generators.NodeRequest:
+		return r.nodeRequest(ctx, c)
 	case generators.Audited:
 		return r.audited(ctx, c)
 	case generators.AtRest:

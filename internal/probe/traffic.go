@@ -251,11 +251,8 @@ func (n *network) controlPlaneNode(ctx context.Context) (string, error) {
 		return "", err
 	}
 	for _, node := range list.Items {
-		addresses, _ := node.at("status", "addresses").([]any)
-		for _, a := range addresses {
-			if m, _ := a.(map[string]any); m["type"] == "InternalIP" {
-				return fmt.Sprint(m["address"]), nil
-			}
+		if address := internalIP(node); address != "" {
+			return address, nil
 		}
 	}
 	return "", errors.New("no control plane node is to be seen")
