@@ -93,11 +93,18 @@ func (h holder) probes(p *posture.Posture) []generators.Probe {
 		Controls: []string{"cis-5.1.1", "access-1"}, Artifacts: artifacts, Check: h.access(purpose),
 	}
 	probes := []generators.Probe{allow}
+	// Any part of the role could widen it.
+	made := slices.Clone(artifacts)
+	for _, pt := range parts {
+		if (pt.when == nil || pt.when(p)) && slices.Contains(pt.to, h.role) {
+			made = append(made, rolesFile+": ClusterRole "+RoleName(pt.name))
+		}
+	}
 	for _, r := range never {
 		probes = append(probes, generators.Probe{
 			ID: "access-" + h.slug + "-" + r.slug + "-deny", Domain: "access", Kind: generators.Deny,
 			Title: h.name + ": " + r.title, Why: "The role, or another one that these people hold, gives more than the posture says.",
-			Controls: controlsOf(r), Artifacts: artifacts, Plain: plainDenied, Check: h.access(r),
+			Controls: controlsOf(r), Artifacts: made, Plain: plainDenied, Check: h.access(r),
 		})
 	}
 	if len(probes) > 1 {

@@ -56,7 +56,7 @@ func anonymousProbes(p *posture.Posture) []generators.Probe {
 			generators.Request{Anonymous: true, Path: path, Status: []int{401}}, "cis-1.2.1", "nsa-A1", "api-1"))
 	}
 	for _, path := range open {
-		status := []int{200}
+		status := []int{200, 500} // a server that is not healthy at the moment answers too
 		if path == clusterInfoPath {
 			status = []int{200, 404} // there is none once no token may join
 		}

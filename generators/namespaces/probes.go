@@ -83,7 +83,7 @@ func standardProbes(p *posture.Posture) []generators.Probe {
 			}},
 			{"host-network", "a pod in the network of its node", "host namespaces", []string{"cis-5.2.5", "pss-hostNamespaces"}, func(s *corev1.PodSpec) { s.HostNetwork = true }},
 			{"host-ipc", "a pod in the IPC namespace of its node", "host namespaces", []string{"cis-5.2.4", "pss-hostNamespaces"}, func(s *corev1.PodSpec) { s.HostIPC = true }},
-			{"host-path", "a pod that mounts a path of its node", "hostPath volumes", []string{"cis-5.2.11", "pss-hostPathVolumes"}, func(s *corev1.PodSpec) {
+			{"host-path", "a pod that mounts a path of its node", "restricted volume types", []string{"cis-5.2.11", "pss-hostPathVolumes"}, func(s *corev1.PodSpec) {
 				s.Volumes = []corev1.Volume{{Name: "node", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}}
 			}},
 			{"restricted-volumes", "a pod that mounts a share past the storage classes", "restricted volume types", []string{"pss-restrictedVolumes"}, func(s *corev1.PodSpec) {
@@ -97,7 +97,7 @@ func standardProbes(p *posture.Posture) []generators.Probe {
 					TCPSocket: &corev1.TCPSocketAction{Host: "192.0.2.1", Port: intstr.FromInt32(80)},
 				}}
 			}},
-			{"capabilities", "a container with the capability SYS_ADMIN", "non-default capabilities", []string{"cis-5.2.9", "pss-capabilities_baseline"}, func(s *corev1.PodSpec) {
+			{"capabilities", "a container with the capability SYS_ADMIN", "unrestricted capabilities", []string{"cis-5.2.9", "pss-capabilities_baseline"}, func(s *corev1.PodSpec) {
 				s.Containers[0].SecurityContext.Capabilities.Add = []corev1.Capability{"SYS_ADMIN"}
 			}},
 			{"keeps-capabilities", "a container that keeps its default capabilities", "unrestricted capabilities", []string{"cis-5.2.8", "pss-capabilities_restricted"}, func(s *corev1.PodSpec) {

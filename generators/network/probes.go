@@ -33,6 +33,9 @@ func (generator) Probes(p *posture.Posture) []generators.Probe {
 		}
 		probes = append(probes, namespaceProbes(p, name, ns)...)
 		probes = append(probes, flowProbes(p, name, ns)...)
+		if name == p.Network.DNSNamespace && name == "kube-system" {
+			probes = append(probes, systemProbes(p)...)
+		}
 	}
 	return probes
 }
@@ -95,6 +98,12 @@ func namespaceProbes(p *posture.Posture, name string, ns posture.Namespace) []ge
 		"NetworkPolicy "+name+"/dns", []string{"net-1"},
 		generators.Traffic{From: here, To: generators.Endpoint{Entity: "dns", Address: "kubernetes.default.svc." + p.Cluster.DNSDomain}})
 	b.pair(len(b.probes) - 1)
+	serves := "NetworkPolicy "
+	if cilium {
+		serves = "CiliumNetworkPolicy "
+	}
+	asks := &b.probes[len(b.probes)-1]
+	asks.Artifacts = append(asks.Artifacts, "manifests/network/"+p.Network.DNSNamespace+".yaml: "+serves+p.Network.DNSNamespace+"/dns-serve")
 	if ns.SameNamespace {
 		b.add(generators.Allow, "same-namespace", "pods of "+name+" talk to each other", "The parts of an application do not find each other.",
 			"NetworkPolicy "+name+"/same-namespace", []string{"net-3"}, generators.Traffic{From: here, To: here, Port: probePort})
@@ -127,6 +136,36 @@ func namespaceProbes(p *posture.Posture, name string, ns posture.Namespace) []ge
 	if other := neighbour(p, name); ns.Kind == "tenant" && other != "" && !declared(p, other, name) && !declared(p, name, other) {
 		deny("from-"+other, "a pod of "+other+" connects to a pod of "+name, "Tenants reach each other's pods.",
 			generators.Traffic{From: generators.Endpoint{Namespace: other}, To: here, Port: probePort}, "net-3")
+	}
+	return b.probes
+}
+
+// systemProbes try what kube-system opens for its own pods, from pods with the labels of those.
+func systemProbes(p *posture.Posture) []generators.Probe {
+	const name = "kube-system"
+	b := &prober{name: name, file: "manifests/network/" + name + ".yaml"}
+	pod := func(app string) generators.Endpoint {
+		return generators.Endpoint{Namespace: name, Labels: map[string]string{"k8s-app": app}}
+	}
+	cilium := p.Cluster.CNI == "cilium"
+	kind := "NetworkPolicy "
+	if cilium {
+		kind = "CiliumNetworkPolicy "
+	}
+	b.add(generators.Allow, "metrics-server", "a pod with the labels of metrics-server connects to a kubelet", "kubectl top and autoscalers stop.",
+		kind+name+"/metrics-server-kubelets", []string{"net-3"},
+		generators.Traffic{From: pod("metrics-server"), To: generators.Endpoint{Entity: "node"}, Port: kubeletPort})
+	if len(p.Network.UpstreamDNS) == 0 {
+		b.add(generators.Allow, "dns-upstream", "a pod with the labels of cluster DNS asks a server outside of it", "No name outside the cluster resolves.",
+			"NetworkPolicy "+name+"/dns-upstream", []string{"net-3"},
+			generators.Traffic{From: generators.Endpoint{Namespace: name, Labels: p.Network.DNSPods}, To: generators.Endpoint{}, Port: 53})
+	}
+	if cilium {
+		b.add(generators.Allow, "hubble", "a pod with the labels of the Hubble UI connects to one with those of Hubble relay",
+			"People do not see which policy drops a connection.", "NetworkPolicy "+name+"/hubble-relay", []string{"net-3"},
+			generators.Traffic{From: pod("hubble-ui"), To: pod("hubble-relay"), Port: 4245})
+		last := &b.probes[len(b.probes)-1]
+		last.Artifacts = append(last.Artifacts, b.file+": NetworkPolicy "+name+"/hubble-ui")
 	}
 	return b.probes
 }
