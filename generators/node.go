@@ -12,6 +12,8 @@ const (
 	NodeScript = "/usr/local/sbin/k8ssec-node.sh"
 	// NodeRotateScript replaces the key in NodeKeyDir, step by step.
 	NodeRotateScript = "/usr/local/sbin/k8ssec-rotate-key.sh"
+	// NodeEtcdSnapshotScript takes a snapshot of etcd.
+	NodeEtcdSnapshotScript = "/usr/local/sbin/k8ssec-etcd-snapshot.sh"
 	// NodeApproveScript approves the serving certificates of kubelets.
 	NodeApproveScript = "/usr/local/sbin/k8ssec-approve-kubelet-csrs.sh"
 )

@@ -8,6 +8,8 @@ trap 'rm -rf "$tmp"' EXIT
 # Every switch that adds a script or a part of one, on each platform.
 for variant in kubeadm-cilium kind-calico; do
 	platform=${variant%-*}
+	copy=s3://scripts/etcd
+	[ "$platform" = kubeadm ] || copy=ssh://backup@files.internal/etcd
 	mkdir "$tmp/$platform"
 	cat >"$tmp/$platform/cluster.cue" <<CUE
 package cluster
@@ -17,6 +19,15 @@ cluster: {name: "scripts", platform: "$platform", cni: "${variant#*-}", nodeCIDR
 apiserver: {etcdUser: true, kubeletCertificateAuthority: true}
 kubelet: serverTLSBootstrap: true
 network: firewall: {enabled: true, apiFrom: ["10.0.0.0/16"]}
+backup: {
+	install: "install"
+	location: {bucket: "scripts", region: "eu-central-1", kmsKeyID: "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"}
+	etcdSnapshots: {
+		enabled: true
+		recipients: ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]
+		copyTo: "$copy"
+	}
+}
 CUE
 	go run ./cmd/k8ssec generate "$tmp/$platform" >"$tmp/log" 2>&1 || {
 		cat "$tmp/log"

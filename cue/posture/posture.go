@@ -684,6 +684,16 @@ type Backup struct {
 	EtcdSnapshots EtcdSnapshots `json:"etcdSnapshots"`
 	// VolumeMode is "snapshot" or "file-system".
 	VolumeMode string `json:"volumeMode"`
+	// RestoreTest restores a namespace by itself, now and then; nil means undecided.
+	RestoreTest *RestoreTest `json:"restoreTest,omitempty"`
+}
+
+// RestoreTest is the restore that is tried by itself.
+type RestoreTest struct {
+	// Namespace is one that is backed up.
+	Namespace string `json:"namespace"`
+	// Schedule is a cron line in UTC.
+	Schedule string `json:"schedule"`
 }
 
 // BackupLocation is an S3 bucket.
@@ -705,6 +715,11 @@ type EtcdSnapshots struct {
 	EveryHours int    `json:"everyHours"`
 	Keep       int    `json:"keep"`
 	Directory  string `json:"directory"`
+	// Recipients are the age keys (age1...) to which snapshots are encrypted; none means that they are
+	// kept as etcd wrote them, on their node alone.
+	Recipients []string `json:"recipients,omitempty"`
+	// CopyTo is where each snapshot is copied: s3://bucket/prefix or ssh://[user@]host/directory.
+	CopyTo string `json:"copyTo,omitempty"`
 }
 
 // GitOps is who applies the repository.

@@ -44,6 +44,13 @@ func table() []Addon {
 			Why:  "External Secrets, which copies entries of the secret store into secrets of the namespaces that declare them.",
 			when: func(p *posture.Posture) bool { return p.Secrets.Install == posture.InstallInstall && StoreDecided(p) },
 		},
+		{
+			Name: "velero", Namespace: "velero", Domain: "backup", Drift: DriftCorrect,
+			Why: "Velero, which backs up namespaces with their volumes, and restores them.",
+			when: func(p *posture.Posture) bool {
+				return p.Backup.Install == posture.InstallInstall && p.Backup.Location != nil
+			},
+		},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"github.com/k8ssec/k8ssec/generators"
 	"github.com/k8ssec/k8ssec/generators/access"
 	"github.com/k8ssec/k8ssec/generators/apiserver"
+	"github.com/k8ssec/k8ssec/generators/backup"
 	"github.com/k8ssec/k8ssec/generators/encryption"
 	"github.com/k8ssec/k8ssec/generators/gitops"
 	"github.com/k8ssec/k8ssec/generators/incident"
@@ -21,6 +22,7 @@ func List() []generators.Generator {
 	return []generators.Generator{
 		access.New(),
 		apiserver.New(),
+		backup.New(),
 		encryption.New(),
 		gitops.New(),
 		incident.New(),

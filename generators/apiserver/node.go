@@ -30,6 +30,8 @@ type nodeData struct {
 	EtcdUID          int
 	EtcdCertsDir     string
 	ServingCerts     bool
+	EtcdSnapshots    bool
+	SnapshotScript   string
 	NodeDir          string
 	Script           string
 	RotateScript     string
@@ -56,6 +58,8 @@ func newNodeData(p *posture.Posture) nodeData {
 		EtcdUID:          etcdUID,
 		EtcdCertsDir:     relative(etcdCertsDir),
 		ServingCerts:     p.Kubelet.ServerTLSBootstrap,
+		EtcdSnapshots:    p.Backup.EtcdSnapshots.Enabled,
+		SnapshotScript:   relative(generators.NodeEtcdSnapshotScript),
 		NodeDir:          relative(generators.NodeDir),
 		Script:           relative(generators.NodeScript),
 		RotateScript:     relative(generators.NodeRotateScript),

@@ -62,6 +62,13 @@ var waves = []wave{
 		},
 	},
 	{
+		domain: "backup", after: fences, addons: []string{"velero"}, number: "3",
+		why: "What is backed up, when, and to where, once Velero is there to read it.",
+		when: func(p *posture.Posture) bool {
+			return p.Backup.Install != posture.InstallOff && p.Backup.Location != nil
+		},
+	},
+	{
 		domain: domain, after: fences, number: "4",
 		loose: true,
 		why:   "The tenants' own repositories, last: what they bring meets every rule above.",

@@ -160,11 +160,11 @@ func rbacFreeze(p *posture.Posture) generators.Artifact {
 				"system:serviceaccount:kube-system:namespace-controller",
 			}) + ")"},
 			// Pods need tokens: kubelets ask for them, and so do the controllers of the platform.
-			{Name: "not-a-token-for-a-pod", Expression: "!(request.subResource == 'token' && request.userInfo.?groups.orValue([]).exists(g, g in " + list(tokenGroups(p)) + "))"},
+			{Name: "not-a-token-for-a-pod", Expression: "!(request.?subResource.orValue('') == 'token' && request.userInfo.?groups.orValue([]).exists(g, g in " + list(tokenGroups(p)) + "))"},
 		},
 		Validations: []admissionv1.Validation{{
 			// A GitOps engine applies again and again what is there already.
-			Expression: "request.operation == 'UPDATE' && request.subResource == '' &&\n" +
+			Expression: "request.operation == 'UPDATE' && request.?subResource.orValue('') == '' &&\n" +
 				"(has(object.rules) ? object.rules : []) == (has(oldObject.rules) ? oldObject.rules : []) &&\n" +
 				"(has(object.subjects) ? object.subjects : []) == (has(oldObject.subjects) ? oldObject.subjects : []) &&\n" +
 				"(has(object.aggregationRule) ? [object.aggregationRule] : []) == (has(oldObject.aggregationRule) ? [oldObject.aggregationRule] : [])" +

@@ -89,6 +89,9 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 	if owner, _, _ := strings.Cut(c.p.Secrets.Account, "/"); name == owner && c.p.Secrets.Install != posture.InstallOff {
 		objects = append(objects, c.secretStore(name)...)
 	}
+	if name == "velero" {
+		objects = append(objects, c.backupEndpoint(name)...)
+	}
 
 	for _, direction := range []struct {
 		flows  map[string]posture.Flow

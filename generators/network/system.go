@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
 
@@ -162,4 +163,53 @@ func (c *cluster) gitSources(namespace string) []generators.Object {
 		Why:    "The Git servers of gitops.url and of the tenants' gitSource listen on these ports. Without it the cluster no longer sees its own repository, not even a fix in it.",
 		Claims: c.exceptClaims(np),
 	}}
+}
+
+// backupEndpoint opens the way to an S3 service of one's own where the declared flow, which is to port
+// 443 of the world, does not: another port, or a service of the cluster.
+func (c *cluster) backupEndpoint(namespace string) []generators.Object {
+	l := c.p.Backup.Location
+	if l == nil || l.Endpoint == "" {
+		return nil
+	}
+	u, err := url.Parse(l.Endpoint)
+	if err != nil {
+		return nil
+	}
+	port := 443
+	if u.Port() != "" {
+		if port, err = strconv.Atoi(u.Port()); err != nil {
+			return nil
+		}
+	}
+	to, where := c.world, "outside of the cluster"
+	if service, in, ok := clusterService(u.Hostname(), c.p.Cluster.DNSDomain); ok {
+		if _, known := c.p.Namespaces[in]; !known {
+			return nil
+		}
+		// Policies see the pods behind the service and their ports, which only the service knows.
+		np := c.newPolicy(namespace, "backup-endpoint", nil)
+		np.Spec.PolicyTypes = egressOnly
+		np.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{namespacePeer(in, nil)}}}
+		return []generators.Object{{Value: np, Why: "Backups go to the service " + service + " of namespace " + in + ", whose own policies decide on which port."}}
+	}
+	if port == 443 {
+		return nil
+	}
+	np := c.newPolicy(namespace, "backup-endpoint", nil)
+	np.Spec.PolicyTypes = egressOnly
+	np.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{To: to, Ports: npPorts([]posture.Port{tcp(port)})}}
+	return []generators.Object{{
+		Value: np, Why: "Backups go to " + u.Host + ", " + where + ". Without it each backup fails.", Claims: c.exceptClaims(np),
+	}}
+}
+
+// clusterService splits the DNS name of a service of the cluster.
+func clusterService(host, domain string) (service, namespace string, ok bool) {
+	name, found := strings.CutSuffix(strings.TrimSuffix(host, "."+domain), ".svc")
+	if !found {
+		return "", "", false
+	}
+	service, namespace, ok = strings.Cut(name, ".")
+	return service, namespace, ok && !strings.Contains(namespace, ".")
 }

@@ -487,6 +487,52 @@ func (j *judgement) backup() {
 		j.report([]string{"backup", "immutableDays"}, fmt.Sprintf("is %d, longer than the retention of %d days", b.ImmutableDays, b.RetentionDays),
 			"a backup that is deleted must not still be locked", fmt.Sprintf("immutableDays: %d", b.RetentionDays))
 	}
+	if gap, err := longestGap(b.Schedule); err != nil {
+		j.report([]string{"backup", "schedule"}, "is "+quote(b.Schedule)+", which never comes: "+err.Error(), "a cron line that comes at least once a year", `schedule: "17 2 * * *"`)
+	} else if gap > time.Duration(b.RPOHours)*time.Hour {
+		j.report([]string{"backup", "schedule"}, fmt.Sprintf("is %q, up to %s apart, and backup.rpoHours is %d", b.Schedule, gapText(gap), b.RPOHours),
+			"backups are taken at least as often as work may be lost", `schedule: "17 2 * * *"`)
+	}
+	if s := b.EtcdSnapshots; s.Enabled && s.EveryHours > b.RPOHours {
+		j.report([]string{"backup", "etcdSnapshots", "everyHours"}, fmt.Sprintf("is %d, and backup.rpoHours is %d", s.EveryHours, b.RPOHours),
+			"snapshots are taken at least as often as work may be lost", fmt.Sprintf("everyHours: %d", min(b.RPOHours, 6)))
+	}
+	if s := b.EtcdSnapshots; s.CopyTo != "" && len(s.Recipients) == 0 {
+		j.report([]string{"backup", "etcdSnapshots", "copyTo"}, "is set, and recipients is empty",
+			"a snapshot that leaves its node is encrypted: it is the whole cluster", `recipients: ["age1..."]`)
+	}
+	j.duplicates([]string{"backup", "etcdSnapshots", "recipients"}, b.EtcdSnapshots.Recipients)
+	if slices.Contains(sharedDirectories, b.EtcdSnapshots.Directory) || strings.HasPrefix(b.EtcdSnapshots.Directory+"/", "/var/lib/etcd/") || strings.HasPrefix(b.EtcdSnapshots.Directory+"/", "/etc/kubernetes/") {
+		j.report([]string{"backup", "etcdSnapshots", "directory"}, "is "+quote(b.EtcdSnapshots.Directory)+", which others use",
+			"snapshots have a directory of their own, not inside of etcd's", `directory: "/var/backups/etcd"`)
+	}
+	if t := b.RestoreTest; t != nil {
+		at := []string{"backup", "restoreTest", "namespace"}
+		ns, ok := j.posture.Namespaces[t.Namespace]
+		switch {
+		case !ok:
+			j.namespaceRef(at, t.Namespace)
+		case !ns.Backup:
+			j.report(at, "is "+quote(t.Namespace)+", which is not backed up", "only a backup can be restored", "namespaces: "+quote(t.Namespace)+": backup: true")
+		}
+		if b.Location == nil || b.Install == posture.InstallOff {
+			j.report([]string{"backup", "restoreTest"}, "is set, and there are no backups to restore", "backups need a location and Velero",
+				`backup: {install: "install", location: {bucket: "prod-backups", region: "eu-central-1"}}`)
+		}
+		if _, err := longestGap(t.Schedule); err != nil {
+			j.report([]string{"backup", "restoreTest", "schedule"}, "is "+quote(t.Schedule)+", which never comes: "+err.Error(), "a cron line that comes at least once a year", `schedule: "41 4 * * 0"`)
+		}
+	}
+	if l := b.Location; l != nil && b.Install == posture.InstallOff {
+		j.report([]string{"backup", "location"}, `is set, but backup.install is "off"`, "something must write the backups", `install: "install"`)
+	}
+	if l := b.Location; l != nil && l.Endpoint == "" && l.KMSKeyID != "" && !strings.HasPrefix(l.KMSKeyID, "arn:") {
+		j.report([]string{"backup", "location", "kmsKeyID"}, "is "+quote(l.KMSKeyID)+", which is not an ARN",
+			"the rights of Velero name the key by its ARN, and an alias can be made to mean another key", `kmsKeyID: "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"`)
+	}
+	if l := b.Location; l != nil && l.Endpoint == "" && strings.Contains(l.Bucket, ".") {
+		j.report([]string{"backup", "location", "bucket"}, "is "+quote(l.Bucket)+", which has a dot", "the certificate of S3 does not cover names with dots", quote(strings.ReplaceAll(l.Bucket, ".", "-")))
+	}
 	if l := b.Location; l != nil && l.CredentialSecret != "" && l.RoleARN != "" {
 		j.report([]string{"backup", "location", "credentialSecret"}, "is set beside roleARN",
 			"Velero reaches the bucket by workload identity or by a key, not both", "remove credentialSecret")

@@ -36,6 +36,9 @@ var crds = []struct{ module, version, file string }{
 	{"github.com/external-secrets/external-secrets", "v1.3.2", "config/crds/bases/external-secrets.io_secretstores.yaml"},
 	{"github.com/argoproj/argo-cd/v3", "v3.5.7", "manifests/crds/application-crd.yaml"},
 	{"github.com/argoproj/argo-cd/v3", "v3.5.7", "manifests/crds/appproject-crd.yaml"},
+	{"github.com/vmware-tanzu/velero", "v1.18.3", "config/crd/v1/bases/velero.io_backupstoragelocations.yaml"},
+	{"github.com/vmware-tanzu/velero", "v1.18.3", "config/crd/v1/bases/velero.io_restores.yaml"},
+	{"github.com/vmware-tanzu/velero", "v1.18.3", "config/crd/v1/bases/velero.io_schedules.yaml"},
 }
 
 // files are the kinds that components and tools read from files, all that each group registers. A
