@@ -99,7 +99,7 @@ func undecided(p *posture.Posture) []generators.Decision {
 	case len(s.Recipients) == 0 || s.CopyTo == "":
 		d = append(d, generators.Decision{
 			Controls: []string{"backup-7"},
-			Line:     `backup: etcdSnapshots: {recipients: ["age1..."], copyTo: "s3://prod-etcd/snapshots"}`,
+			Line:     `backup: etcdSnapshots: {recipients: ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"], copyTo: "s3://prod-etcd/snapshots"}`,
 			Enables:  "each snapshot is encrypted to these age keys and copied off its node; until then it lies on its node alone",
 		})
 	}
