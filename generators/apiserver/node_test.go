@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/k8ssec/k8ssec/generators/apiserver"
+	"github.com/k8ssec/k8ssec/generators/backup"
 	"github.com/k8ssec/k8ssec/generators/encryption"
 	"github.com/k8ssec/k8ssec/generators/generatortest"
 )
@@ -29,7 +31,7 @@ func newNode(t *testing.T, cluster string) *node {
 	t.Helper()
 	n := &node{t: t, root: t.TempDir(), repo: t.TempDir()}
 	p := generatortest.Posture(t, cluster)
-	for _, f := range append(generatortest.Emit(t, apiserver.New(), p), generatortest.Emit(t, encryption.New(), p)...) {
+	for _, f := range slices.Concat(generatortest.Emit(t, apiserver.New(), p), generatortest.Emit(t, backup.New(), p), generatortest.Emit(t, encryption.New(), p)) {
 		put(t, filepath.Join(n.repo, f.Name), string(f.Data), 0o644)
 	}
 	return n
@@ -264,6 +266,7 @@ func TestNodeScriptInstalls(t *testing.T) {
 	n.script(0, "--install", "control-plane")
 	for _, path := range []string{
 		"usr/local/sbin/k8ssec-node.sh", "usr/local/sbin/k8ssec-rotate-key.sh",
+		"usr/local/sbin/k8ssec-etcd-snapshot.sh", "etc/systemd/system/k8ssec-etcd-snapshot.service", "etc/systemd/system/k8ssec-etcd-snapshot.timer",
 		"etc/systemd/system/kubelet.service.d/20-k8ssec.conf",
 		"etc/kubernetes/k8ssec/authentication.yaml", "etc/kubernetes/k8ssec/admission.yaml",
 	} {
