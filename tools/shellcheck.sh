@@ -9,6 +9,8 @@ trap 'rm -rf "$tmp"' EXIT
 for variant in kubeadm-cilium kind-calico; do
 	platform=${variant%-*}
 	copy=s3://scripts/etcd
+	patching=unattended-upgrades
+	[ "$platform" = kubeadm ] || patching=off
 	[ "$platform" = kubeadm ] || copy=ssh://backup@files.internal/etcd
 	mkdir "$tmp/$platform"
 	cat >"$tmp/$platform/cluster.cue" <<CUE
@@ -19,6 +21,7 @@ cluster: {name: "scripts", platform: "$platform", cni: "${variant#*-}", nodeCIDR
 apiserver: {etcdUser: true, kubeletCertificateAuthority: true}
 kubelet: serverTLSBootstrap: true
 network: firewall: {enabled: true, apiFrom: ["10.0.0.0/16"]}
+upgrades: nodePatching: "$patching"
 backup: {
 	install: "install"
 	location: {bucket: "scripts", region: "eu-central-1", kmsKeyID: "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"}

@@ -625,6 +625,8 @@ type Upgrades struct {
 	// NodePatching is "off", "unattended-upgrades" or "system-upgrade-controller".
 	NodePatching string  `json:"nodePatching"`
 	Install      Install `json:"install"`
+	// Round names what the system upgrade controller does once on each node; a new name is a new round.
+	Round string `json:"round,omitempty"`
 	// DependencyBot is "off", "renovate" or "dependabot".
 	DependencyBot string `json:"dependencyBot"`
 }

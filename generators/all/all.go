@@ -14,6 +14,7 @@ import (
 	"github.com/k8ssec/k8ssec/generators/network"
 	"github.com/k8ssec/k8ssec/generators/resources"
 	"github.com/k8ssec/k8ssec/generators/secrets"
+	"github.com/k8ssec/k8ssec/generators/upgrades"
 	"github.com/k8ssec/k8ssec/generators/workloads"
 )
 
@@ -31,6 +32,7 @@ func List() []generators.Generator {
 		network.New(),
 		resources.New(),
 		secrets.New(),
+		upgrades.New(),
 		workloads.New(),
 	}
 }

@@ -32,6 +32,7 @@ type nodeData struct {
 	ServingCerts     bool
 	EtcdSnapshots    bool
 	SnapshotScript   string
+	AutoPatch        bool
 	NodeDir          string
 	Script           string
 	RotateScript     string
@@ -60,6 +61,7 @@ func newNodeData(p *posture.Posture) nodeData {
 		ServingCerts:     p.Kubelet.ServerTLSBootstrap,
 		EtcdSnapshots:    p.Backup.EtcdSnapshots.Enabled,
 		SnapshotScript:   relative(generators.NodeEtcdSnapshotScript),
+		AutoPatch:        p.Upgrades.NodePatching == "unattended-upgrades" && p.Cluster.Platform != "kind",
 		NodeDir:          relative(generators.NodeDir),
 		Script:           relative(generators.NodeScript),
 		RotateScript:     relative(generators.NodeRotateScript),

@@ -69,6 +69,13 @@ var waves = []wave{
 		},
 	},
 	{
+		domain: "upgrades", after: fences, number: "3",
+		why: "What the system upgrade controller does on the nodes.",
+		when: func(p *posture.Posture) bool {
+			return p.Upgrades.NodePatching == "system-upgrade-controller" && p.Upgrades.Round != ""
+		},
+	},
+	{
 		domain: domain, after: fences, number: "4",
 		loose: true,
 		why:   "The tenants' own repositories, last: what they bring meets every rule above.",

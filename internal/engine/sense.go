@@ -65,6 +65,7 @@ func (j *judgement) all() {
 	j.alerts()
 	j.resources()
 	j.incident()
+	j.upgrades()
 	j.backup()
 	if _, ok := j.posture.Namespaces[j.posture.GitOps.Namespace]; !ok {
 		usual := map[string]string{"flux": "flux-system", "argocd": "argocd"}[j.posture.GitOps.Engine]
@@ -478,6 +479,27 @@ func (j *judgement) incident() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(i.Notify)) {
 		j.positive([]string{"incident", "notify", name, "within"}, i.Notify[name].Within)
+	}
+}
+
+func (j *judgement) upgrades() {
+	u := j.posture.Upgrades
+	j.duplicates([]string{"upgrades", "window", "days"}, u.Window.Days)
+	if u.NodePatching != "off" && j.posture.Cluster.Platform == "kind" {
+		j.report([]string{"upgrades", "nodePatching"}, fmt.Sprintf("is %q, but the platform is kind", u.NodePatching),
+			"nodes of kind are containers: a new image replaces them", `nodePatching: "off"`)
+	}
+	if u.NodePatching == "system-upgrade-controller" && u.Install != posture.InstallExisting {
+		j.report([]string{"upgrades", "install"}, fmt.Sprintf("is %q for the system upgrade controller", u.Install),
+			"it has no chart that could be pinned: install it from its release, and say that it is there", `install: "existing"`)
+	}
+	if u.Round != "" && u.NodePatching != "system-upgrade-controller" {
+		j.report([]string{"upgrades", "round"}, fmt.Sprintf("is set, but upgrades.nodePatching is %q", u.NodePatching),
+			"only the system upgrade controller works in rounds", `nodePatching: "system-upgrade-controller"`)
+	}
+	if u.DependencyBot == "dependabot" && j.posture.GitOps.URL != "" && !strings.Contains(j.posture.GitOps.URL, "github") {
+		j.report([]string{"upgrades", "dependencyBot"}, fmt.Sprintf("is \"dependabot\", but gitops.url is %q", j.posture.GitOps.URL),
+			"Dependabot runs on GitHub only", `dependencyBot: "renovate"`)
 	}
 }
 

@@ -39,6 +39,7 @@ var crds = []struct{ module, version, file string }{
 	{"github.com/vmware-tanzu/velero", "v1.18.3", "config/crd/v1/bases/velero.io_backupstoragelocations.yaml"},
 	{"github.com/vmware-tanzu/velero", "v1.18.3", "config/crd/v1/bases/velero.io_restores.yaml"},
 	{"github.com/vmware-tanzu/velero", "v1.18.3", "config/crd/v1/bases/velero.io_schedules.yaml"},
+	{"github.com/rancher/system-upgrade-controller", "v0.20.1", "pkg/crds/yaml/generated/upgrade.cattle.io_plans.yaml"},
 }
 
 // files are the kinds that components and tools read from files, all that each group registers. A
