@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"profiles":                 nil,
 	"internal/app": {
 		".", "cue/posture", "generators", "internal/diag", "internal/engine", "internal/impact", "internal/lockout", "internal/manifest", "internal/merge",
-		"internal/catalogue", "internal/probe", "internal/render", "internal/repo", "internal/report", "internal/schema",
+		"internal/catalogue", "internal/probe", "internal/render", "internal/repo", "internal/report", "internal/schema", "internal/upgrade",
 	},
 	"internal/catalogue": nil,
 	"internal/impact":    {"cue/posture", "internal/lockout", "internal/manifest"},
@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 		".", "cue/posture", "internal/catalogue", "internal/diag", "internal/engine", "internal/render",
 	},
 	"internal/schema":     {"internal/manifest"},
+	"internal/upgrade":    {"internal/manifest", "internal/schema"},
 	"internal/schema/gen": {"internal/schema"},
 }
 

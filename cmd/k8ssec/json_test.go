@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,6 +17,7 @@ import (
 // TestJSON holds the JSON of each command to its documented schema.
 func TestJSON(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "prod")
+	old := filepath.Join(t.TempDir(), "old")
 	edited := filepath.Join(dir, "manifests", "namespaces", "team-a.yaml")
 	cases := []struct {
 		schema string
@@ -38,6 +40,13 @@ func TestJSON(t *testing.T) {
 		{schema: "generate", args: []string{"generate", dir, "-o", "json", "--on-conflict", "theirs"}},
 		{schema: "diff", args: []string{"diff", dir, "-o", "json"}, code: 2, before: func() error {
 			return replace(filepath.Join(dir, "cluster.cue"), "owner:   \"team-a\"", "owner:   \"team-a\"\n\tegress: all: {peers: [{entity: \"world\"}], ports: [{port: 443}]}")
+		}},
+		{schema: "waivers", args: []string{"waivers", dir, "-o", "json"}, before: func() error {
+			return cliError("waivers", "add", dir, "legacy", "--control", "cis-5.2.6", "--namespace", "team-a", "--reason", "until the jobs are rewritten", "--owner", "team-a", "--expires", "2027-01-31")
+		}},
+		{schema: "upgrade", args: []string{"upgrade", old, "--to", "1.37", "-o", "json"}, code: 2, before: func() error {
+			return errors.Join(cliError("init", old, "--profile", "cis", "--kubernetes", "1.36"),
+				os.WriteFile(filepath.Join(old, "manifests", "access", "mine.yaml"), []byte("apiVersion: scheduling.k8s.io/v1alpha2\nkind: Workload\nmetadata:\n  name: x\n"), 0o600))
 		}},
 		{schema: "explain", args: []string{"explain", dir, "-o", "json"}},
 		{schema: "explain", args: []string{"explain", dir, "cis-5.2.2", "-o", "json"}},
@@ -87,4 +96,13 @@ func replace(file, from, to string) error {
 		return err
 	}
 	return os.WriteFile(file, bytes.ReplaceAll(data, []byte(from), []byte(to)), 0o600)
+}
+
+// cliError runs the command for what it does.
+func cliError(args ...string) error {
+	var stdout, stderr bytes.Buffer
+	if code := cli.Main(args, &stdout, &stderr, clock); code != 0 {
+		return fmt.Errorf("%v exits with %d: %s", args, code, stderr.String())
+	}
+	return nil
 }

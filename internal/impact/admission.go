@@ -337,6 +337,14 @@ func (c *comparison) binding(p pair, denied map[string]bool) {
 			}
 		}
 	}
+	// A policy that comes or goes with its binding has said so itself.
+	if slices.ContainsFunc(c.changed, func(q pair) bool {
+		other := q.any()
+		return slices.Contains(policyKinds, other.kind) && other.name == policy && !q.both() && (q.old == nil) == (p.old == nil)
+	}) && !p.both() {
+		c.explained[o.id] = true
+		return
+	}
 	denies := func(o *object) bool {
 		return o != nil && slices.Contains(texts(o.get("spec", "validationActions")), "Deny")
 	}

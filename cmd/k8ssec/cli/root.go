@@ -120,6 +120,7 @@ Exit codes: 0 done, 1 error, 2 findings or changes, 3 conflict (nothing written)
   $EDITOR prod/cluster.cue             # change the posture
   k8ssec diff prod                     # what that means, the most dangerous line first
   k8ssec generate prod                 # write what changed, merged with your edits
+  k8ssec upgrade prod --to 1.37        # plan the next minor version
   k8ssec verify prod                   # check it offline, for CI
   k8ssec explain prod cis-5.2.2        # why, and which files serve it
   k8ssec report prod                   # how every control and attack stands`,
@@ -127,7 +128,7 @@ Exit codes: 0 done, 1 error, 2 findings or changes, 3 conflict (nothing written)
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(
-		newInit(a), newGenerate(a), newDiff(a), newVerify(a), newExplain(a), newProbe(a), newReport(a), newProfiles(a), newSchema(a), newVersion(a),
+		newInit(a), newGenerate(a), newDiff(a), newVerify(a), newExplain(a), newProbe(a), newReport(a), newWaivers(a), newUpgrade(a), newProfiles(a), newSchema(a), newVersion(a),
 	)
 	return cmd
 }
