@@ -15,9 +15,10 @@ var definitions = []struct{ module, glob string }{
 	{"github.com/cilium/cilium", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumcidrgroups.yaml"},
 	{"github.com/fluxcd/kustomize-controller", "config/crd/bases/*.yaml"},
 	{"github.com/fluxcd/source-controller", "config/crd/bases/*.yaml"},
+	{"github.com/vmware-tanzu/velero", "config/crd/v1/bases/*.yaml"},
 }
 
-// CRDs returns the files with the custom resource definitions of Cilium and Flux, as their modules
+// CRDs returns the files with the custom resource definitions of Cilium, Flux and Velero, as their modules
 // ship them.
 func CRDs() ([]string, error) {
 	var files []string

@@ -29,3 +29,6 @@ func (c *ControlPlane) Kubectl(t testing.TB, args ...string) string {
 
 // Tools is the folder that holds kubectl.
 func (c *ControlPlane) Tools() string { return c.tools }
+
+// Etcd is the folder of etcd's own tools.
+func (c *ControlPlane) Etcd() string { return c.etcd }

@@ -11,4 +11,5 @@ require (
 	github.com/fluxcd/source-controller v1.9.6
 	k8s.io/kubernetes v1.37.2
 	sigs.k8s.io/kind v0.33.0
+	github.com/vmware-tanzu/velero v1.18.3
 )
