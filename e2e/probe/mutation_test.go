@@ -27,9 +27,11 @@ import (
 
 // mutant is one emitted object that is taken away, or weakened where it cannot be.
 type mutant struct {
-	domain, class string
-	object        *unstructured.Unstructured
-	text          string
+	// file is where it is emitted, domain its folder.
+	file, domain string
+	object       *unstructured.Unstructured
+	// args choose the probes that are about it.
+	args []string
 }
 
 // covered are the objects whose loss no request shows, because another rule does the same: only the
@@ -131,13 +133,37 @@ func newMutator(t *testing.T, c *controlplane.ControlPlane) *mutator {
 			if len(o) == 0 || u.GetNamespace() == "team-b" || u.GetName() == "team-b" {
 				continue
 			}
-			m.mutants = append(m.mutants, mutant{domain: domain, object: u, text: text})
+			m.mutants = append(m.mutants, mutant{
+				file: "manifests/" + domain + "/" + filepath.Base(f), domain: domain, object: u,
+			})
 		}
 	}
 	if len(m.mutants) < 80 {
 		t.Fatalf("only %d objects are emitted", len(m.mutants))
 	}
+	list := probes(t, c, c.Repository, "--list").Probes
+	for i := range m.mutants {
+		m.mutants[i].args = about(list, m.mutants[i])
+	}
 	return m
+}
+
+// about are the arguments that choose the probes about an object and its file.
+func about(list []result, mu mutant) []string {
+	var args []string
+	needsActive := false
+	for _, p := range list {
+		mine := slices.ContainsFunc(p.Artifacts, func(a string) bool {
+			return a == mu.file+": "+nameOf(mu.object) || a == mu.file && (p.Check == "in-place" || mu.object.GetKind() == "Namespace")
+		})
+		if mine {
+			args, needsActive = append(args, p.ID), needsActive || p.Active
+		}
+	}
+	if needsActive {
+		args = append(args, active...)
+	}
+	return args
 }
 
 func nameOf(o *unstructured.Unstructured) string {
@@ -185,21 +211,17 @@ func (m *mutator) weaken(t *testing.T, mu mutant) {
 	}
 }
 
-// killers runs the probes of the domain until one of them that sends requests turns red: the API
-// server takes up policies and roles a moment later.
+// killers runs the probes that are about an object until one of them that sends requests turns red:
+// the API server takes up policies and roles a moment later.
 func (m *mutator) killers(t *testing.T, mu mutant) (killers, inPlace []string) {
 	t.Helper()
-	args := []string{"--domain", mu.domain}
-	if needsSandbox[strings.SplitN(mu.object.GetName(), "-templates", 2)[0]] {
-		args = append(args, active...)
-	}
-	attempts := 5
+	attempts := 6
 	if covered[nameOf(mu.object)] != "" {
 		attempts = 2
 	}
 	for range attempts {
 		killers, inPlace = nil, nil
-		for _, p := range probes(t, m.c, m.c.Repository, args...).Probes {
+		for _, p := range probes(t, m.c, m.c.Repository, mu.args...).Probes {
 			switch {
 			case p.Result != "failed":
 			case p.Check == "in-place":
@@ -217,11 +239,6 @@ func (m *mutator) killers(t *testing.T, mu mutant) (killers, inPlace []string) {
 	return killers[:min(len(killers), 2)], inPlace
 }
 
-// needsSandbox are the objects that only a request in a short-lived namespace misses.
-var needsSandbox = map[string]bool{
-	"k8ssec-resource-limits": true, "k8ssec-automount-token": true, "k8ssec-human-tokens": true,
-}
-
 // restore applies the object again and waits until its domain is green.
 func (m *mutator) restore(t *testing.T, mu mutant) {
 	t.Helper()
@@ -235,8 +252,8 @@ func (m *mutator) restore(t *testing.T, mu mutant) {
 		t.Fatalf("%s: %v", nameOf(mu.object), err)
 	}
 	settle(t, m.c)
-	eventually(t, mu.domain+" is green again", func(context.Context) error {
-		for _, p := range probes(t, m.c, m.c.Repository, "--domain", mu.domain).Probes {
+	eventually(t, nameOf(mu.object)+" is back", func(context.Context) error {
+		for _, p := range probes(t, m.c, m.c.Repository, mu.args...).Probes {
 			if p.Result == "failed" {
 				return fmt.Errorf("%s: %s", p.ID, p.Observed)
 			}

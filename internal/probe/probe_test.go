@@ -235,7 +235,7 @@ func TestAlwaysRemoves(t *testing.T) {
 			}
 		}
 	}()
-	if _, err := Run(ctx, "prod", nil, Options{Client: cancelled, Active: true}); err == nil {
+	if _, err := Run(ctx, "prod", []generators.Probe{{ID: "burst", Check: generators.Burst{}}}, Options{Client: cancelled, Active: true}); err == nil {
 		t.Error("no error")
 	}
 	removed := 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,7 +82,7 @@ func Run(ctx context.Context, cluster string, probes []generators.Probe, o Optio
 	r := &runner{Options: o}
 	report = List(cluster, probes)
 	report.Context, report.Server = o.Client.Context, o.Client.Server
-	if o.Active {
+	if o.Active && slices.ContainsFunc(probes, func(p generators.Probe) bool { return p.Check.Active() }) {
 		cleanUp, err := r.prepare(ctx, probes)
 		defer func() {
 			// Also where a probe panics.
