@@ -190,6 +190,14 @@ func (h *hardened) mutate(t *testing.T, o object, c change, list []result) mutan
 	}
 	m := mutant{Object: o.GetKind() + " " + strings.TrimPrefix(o.GetNamespace()+"/"+o.GetName(), "/"), Change: c.name}
 	ids, active := about(list, m.Object)
+	if o.GroupVersionKind().Group == "rbac.authorization.k8s.io" {
+		// What one role allows shows in what others are made of.
+		for _, p := range list {
+			if p.Check == "access" && !slices.Contains(ids, p.ID) {
+				ids = append(ids, p.ID)
+			}
+		}
+	}
 	effects := len(ids)
 	for _, p := range list {
 		if p.Check == inPlace && slices.Contains(p.Artifacts, o.file) {
