@@ -31,7 +31,7 @@ controlplane: ## what is emitted against the real API server, etcd, kubeadm and 
 	cd e2e/formats && $(GO) test ./...
 
 e2e: ## what is emitted in real kind clusters, with Cilium and Flux; needs root on Debian, or Docker
-	cd e2e && $(GO) test -v -count 1 -timeout 60m ./kind
+	cd e2e && $(GO) test -v -count 1 -parallel 4 -timeout 60m ./kind
 	cd e2e && $(GO) run ./kind/evidence report/matrix.md
 
 firewall: ## the node firewall in a network namespace; needs root, nft and ip

@@ -3,15 +3,19 @@ package kind_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
+	"maps"
 	"os"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,19 +45,37 @@ func (h *hardened) mutation(t *testing.T) {
 	h.pause(t)
 	defer h.resume(t)
 	list := h.probe(t, "--list").Probes
+	var mu sync.Mutex
 	var mutants []mutant
+	t.Run("objects", func(t *testing.T) {
+		for file, classes := range byFile(h.classes(t)) {
+			t.Run(path.Base(file), func(t *testing.T) {
+				// Each admission policy has probes of its own, so no policy hides what another does.
+				if strings.HasPrefix(file, "manifests/workloads/") {
+					t.Parallel()
+				}
+				for _, class := range classes {
+					for _, c := range mutations(class) {
+						m := h.mutate(t, class, c, list)
+						mu.Lock()
+						mutants = append(mutants, m)
+						mu.Unlock()
+					}
+				}
+			})
+		}
+	})
+	slices.SortFunc(mutants, func(a, b mutant) int {
+		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Change, b.Change))
+	})
 	var survivors, quiet []string
-	for _, class := range h.classes(t) {
-		for _, c := range mutations(class) {
-			m := h.mutate(t, class, c, list)
-			mutants = append(mutants, m)
-			switch {
-			case len(m.Effect) > 0:
-			case len(m.Missing) > 0:
-				quiet = append(quiet, m.Object+": "+m.Change)
-			default:
-				survivors = append(survivors, m.Object+": "+m.Change)
-			}
+	for _, m := range mutants {
+		switch {
+		case len(m.Effect) > 0:
+		case len(m.Missing) > 0:
+			quiet = append(quiet, m.Object+": "+m.Change)
+		default:
+			survivors = append(survivors, m.Object+": "+m.Change)
 		}
 	}
 	save(t, "mutation.json", mutants)
@@ -67,6 +89,21 @@ func (h *hardened) mutation(t *testing.T) {
 	}
 	for _, s := range survivors {
 		t.Errorf("no probe notices: %s", s)
+	}
+}
+
+// byFile groups objects by their file, in the order of the files.
+func byFile(all []object) iter.Seq2[string, []object] {
+	groups := map[string][]object{}
+	for _, o := range all {
+		groups[o.file] = append(groups[o.file], o)
+	}
+	return func(yield func(string, []object) bool) {
+		for _, file := range slices.Sorted(maps.Keys(groups)) {
+			if !yield(file, groups[file]) {
+				return
+			}
+		}
 	}
 }
 
