@@ -202,6 +202,11 @@ func mutations(o object) []change {
 			return []change{{"mounts its token", `[{"op":"add","path":"/automountServiceAccountToken","value":true}]`}}
 		}
 	case "ClusterRole", "Role":
+		if _, aggregated, _ := unstructured.NestedMap(o.Object, "aggregationRule"); aggregated {
+			// Kubernetes fills in its rules anew at once.
+			return []change{remove, {"takes in what admins may", `[{"op":"add","path":"/aggregationRule/clusterRoleSelectors/-",` +
+				`"value":{"matchLabels":{"rbac.authorization.k8s.io/aggregate-to-admin":"true"}}}]`}}
+		}
 		return []change{remove, {"may read secrets", `[{"op":"add","path":"/rules/-","value":{"apiGroups":[""],"resources":["secrets"],"verbs":["get","list","watch"]}}]`}}
 	case "ValidatingAdmissionPolicy":
 		return []change{remove, {"allows everything", `[{"op":"replace","path":"/spec/validations","value":[{"expression":"true"}]}]`}}
