@@ -2,8 +2,8 @@
 
 GO ?= go
 # The modules with code of ours: the command, the tests with real components, those with Cilium's own
-# policy engine, and those with the packages of the tools that read what is written.
-MODULES = . e2e e2e/cilium e2e/formats
+# policy engine, with Loki's query engine, and with the packages of the tools that read what is written.
+MODULES = . e2e e2e/cilium e2e/formats e2e/loki
 LINT = $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml
 
 .DEFAULT_GOAL := help
@@ -29,6 +29,7 @@ controlplane: ## what is emitted against the real API server, etcd, kubeadm and 
 		$$($(GO) list ./... | grep -vE '/e2e/(firewall|kind)(/|$$)')
 	cd e2e/cilium && $(GO) test ./...
 	cd e2e/formats && $(GO) test ./...
+	cd e2e/loki && $(GO) test -count 1 ./...
 
 e2e: ## what is emitted in real kind clusters, with Cilium and Flux; needs root on Debian, or Docker
 	cd e2e && $(GO) test -v -count 1 -parallel 4 -timeout 60m ./kind

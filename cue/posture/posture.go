@@ -530,8 +530,19 @@ type Logging struct {
 	// Shipper is "off", "vector" or "fluent-bit".
 	Shipper string  `json:"shipper"`
 	Install Install `json:"install"`
-	// Sink is where logs go; nil means undecided.
+	// Sink is where logs go; nil means to a Loki in the cluster.
 	Sink *LogSink `json:"sink,omitempty"`
+	// Store is that Loki.
+	Store LogStore `json:"store"`
+}
+
+// LogStore is the Loki in the cluster that takes the logs where no sink is named.
+type LogStore struct {
+	// Storage is the size of its volume, StorageClass the volume's class; empty means the cluster's
+	// default.
+	Storage       string `json:"storage"`
+	StorageClass  string `json:"storageClass,omitempty"`
+	RetentionDays int    `json:"retentionDays"`
 }
 
 // AuditLog is the API server's audit log.
@@ -558,8 +569,13 @@ type AuditWebhook struct {
 // LogSink is a log store.
 type LogSink struct {
 	Kind string `json:"kind"` // loki, elasticsearch, s3, http
-	URL  string `json:"url"`
-	// CASecret and ClientSecret name secrets in the logging namespace for mTLS.
+	// URL is https://host:port with the path that the store wants; for s3 the path is the bucket, with
+	// an optional prefix.
+	URL string `json:"url"`
+	// Region of an s3 sink.
+	Region string `json:"region,omitempty"`
+	// CASecret and ClientSecret name secrets in the logging namespace: ca.crt, and tls.crt with tls.key
+	// for mTLS. For s3 the client secret holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 	CASecret     string `json:"caSecret,omitempty"`
 	ClientSecret string `json:"clientSecret,omitempty"`
 	// RetentionDays the sink must keep.
@@ -582,6 +598,10 @@ type Receiver struct {
 	SecretRef string `json:"secretRef"`
 	// To is the channel or address.
 	To string `json:"to,omitempty"`
+	// From and Smarthost (host:port) are the sender, who is also the user, and the mail server of an
+	// email receiver.
+	From      string `json:"from,omitempty"`
+	Smarthost string `json:"smarthost,omitempty"`
 }
 
 // Resources is quotas and fairness beyond the single namespace.

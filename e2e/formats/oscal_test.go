@@ -5,24 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/defenseunicorns/go-oscal/src/pkg/validation"
-
-	"github.com/k8ssec/k8ssec/cmd/k8ssec/cli"
 )
-
-func clock() time.Time { return time.Date(2026, time.November, 22, 12, 0, 0, 0, time.UTC) }
-
-// k8ssec runs the command and returns what it prints.
-func k8ssec(t *testing.T, args ...string) []byte {
-	t.Helper()
-	var stdout, stderr bytes.Buffer
-	if code := cli.Main(args, &stdout, &stderr, clock); code != 0 {
-		t.Fatalf("%v exits with %d: %s", args, code, stderr.String())
-	}
-	return stdout.Bytes()
-}
 
 // TestOSCAL holds the export to OSCAL's own schema, and shows that the schema refuses what is wrong.
 func TestOSCAL(t *testing.T) {

@@ -40,9 +40,19 @@ func (a Addon) Folder() string { return "addon-" + a.Name }
 func table() []Addon {
 	return []Addon{
 		{
+			Name: "cert-manager", Namespace: "cert-manager", Domain: "encryption", Drift: DriftCorrect,
+			Why:  "Issues and renews certificates inside the cluster.",
+			when: func(p *posture.Posture) bool { return p.Encryption.CertManager == posture.InstallInstall },
+		},
+		{
 			Name: "external-secrets", Namespace: "external-secrets", Domain: "secrets", Drift: DriftCorrect,
 			Why:  "External Secrets, which copies entries of the secret store into secrets of the namespaces that declare them.",
 			when: func(p *posture.Posture) bool { return p.Secrets.Install == posture.InstallInstall && StoreDecided(p) },
+		},
+		{
+			Name: "kube-prometheus-stack", Namespace: "monitoring", Domain: "alerts", Drift: DriftWarn,
+			Why:  "Prometheus, Alertmanager and what they need: without them a rule is a text.",
+			when: func(p *posture.Posture) bool { return p.Alerts.Install == posture.InstallInstall },
 		},
 		{
 			Name: "velero", Namespace: "velero", Domain: "backup", Drift: DriftCorrect,

@@ -13,7 +13,8 @@ var pinsFile []byte
 
 // Pin is what one add-on consists of.
 type Pin struct {
-	Chart Chart `json:"chart"`
+	// Chart is empty for an add-on whose objects its domain emits itself.
+	Chart Chart `json:"chart,omitzero"`
 	// Images by the part that they play in the chart, as far as the emitted values name them.
 	Images map[string]Image `json:"images"`
 }

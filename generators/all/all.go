@@ -4,8 +4,10 @@ package all
 import (
 	"github.com/k8ssec/k8ssec/generators"
 	"github.com/k8ssec/k8ssec/generators/access"
+	"github.com/k8ssec/k8ssec/generators/alerts"
 	"github.com/k8ssec/k8ssec/generators/apiserver"
 	"github.com/k8ssec/k8ssec/generators/backup"
+	"github.com/k8ssec/k8ssec/generators/benchmark"
 	"github.com/k8ssec/k8ssec/generators/encryption"
 	"github.com/k8ssec/k8ssec/generators/gitops"
 	"github.com/k8ssec/k8ssec/generators/incident"
@@ -22,8 +24,10 @@ import (
 func List() []generators.Generator {
 	return []generators.Generator{
 		access.New(),
+		alerts.New(),
 		apiserver.New(),
 		backup.New(),
+		benchmark.New(),
 		encryption.New(),
 		gitops.New(),
 		incident.New(),

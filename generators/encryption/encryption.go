@@ -12,6 +12,7 @@ import (
 
 	"github.com/k8ssec/k8ssec/cue/posture"
 	"github.com/k8ssec/k8ssec/generators"
+	"github.com/k8ssec/k8ssec/generators/addons"
 )
 
 // New returns the generator of the domain encryption.
@@ -36,7 +37,53 @@ func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &generators.Output{Artifacts: []generators.Artifact{config, page}}, nil
+	out := &generators.Output{Artifacts: []generators.Artifact{config, page}}
+	if p.Encryption.CertManager == posture.InstallInstall {
+		release, err := addons.Release(p, "cert-manager", certManagerValues(p), generators.Claims("values.global.leaderElection", "enc-7")...)
+		if err != nil {
+			return nil, err
+		}
+		out.Artifacts = append(out.Artifacts, release...)
+	}
+	if p.Encryption.CertManager == posture.InstallOff {
+		out.Undecided = append(out.Undecided, generators.Decision{
+			Controls: []string{"enc-7"},
+			Line:     `encryption: certManager: "install"`,
+			Enables:  "certificates inside of the cluster are issued and renewed by cert-manager",
+		})
+	}
+	if p.Encryption.MutualTLS == "off" && p.Network.Encryption == "off" {
+		line := `network: encryption: "wireguard"`
+		if p.Cluster.CNI == "other" {
+			line = `encryption: mutualTLS: "mesh"`
+		}
+		out.Undecided = append(out.Undecided, generators.Decision{
+			Controls: []string{"enc-6"},
+			Line:     line,
+			Enables:  "traffic between pods is encrypted; docs/encryption.md says what has to be set in the CNI or the mesh first",
+		})
+	}
+	return out, nil
+}
+
+// certManagerValues are those of the chart cert-manager.
+func certManagerValues(p *posture.Posture) map[string]any {
+	resources := map[string]any{
+		"requests": map[string]any{"cpu": "20m", "memory": "64Mi"},
+		"limits":   map[string]any{"cpu": "500m", "memory": "256Mi"},
+	}
+	return map[string]any{
+		"crds": map[string]any{"enabled": true, "keep": true},
+		"global": map[string]any{
+			// By default the controllers would elect their leaders in kube-system.
+			"leaderElection":    map[string]any{"namespace": "cert-manager"},
+			"priorityClassName": addons.Priority(p),
+		},
+		"resources":       resources,
+		"webhook":         map[string]any{"resources": resources},
+		"cainjector":      map[string]any{"resources": resources},
+		"startupapicheck": map[string]any{"enabled": false},
+	}
 }
 
 // kmsConfig is bootstrap/control-plane/encryption.yaml, which holds no secret: the keys are with the
@@ -158,12 +205,19 @@ func encryptionPage(p *posture.Posture) (generators.Artifact, error) {
 		Resources:        strings.Join(p.Encryption.Resources, ", "),
 		Named:            named,
 	})
-	return generators.Artifact{
+	if err != nil {
+		return generators.Artifact{}, err
+	}
+	page := generators.Artifact{
 		Path: "docs/encryption.md",
 		Kind: generators.Procedure,
 		Text: text,
 		Claims: []generators.Claim{
 			{Control: "enc-4", Field: "## Replace the key"},
 		},
-	}, err
+	}
+	if p.Encryption.MutualTLS != "off" || p.Network.Encryption != "off" {
+		page.Claims = append(page.Claims, generators.Claim{Control: "enc-6", Field: "## Between pods"})
+	}
+	return page, nil
 }

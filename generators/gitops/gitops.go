@@ -76,6 +76,21 @@ var waves = []wave{
 		},
 	},
 	{
+		domain: "benchmark", after: fences, number: "3",
+		why:  "The jobs that look at the nodes.",
+		when: func(p *posture.Posture) bool { return p.Benchmark.KubeBench == posture.InstallInstall },
+	},
+	{
+		domain: "logging", after: fences, addons: []string{"cert-manager"}, number: "3",
+		why:  "The shipper and its store, before anything that is worth recording.",
+		when: (*posture.Posture).ShipsLogs,
+	},
+	{
+		domain: "alerts", after: fences, addons: []string{"kube-prometheus-stack"}, number: "3",
+		why:  "Rules and receivers, after the operator that reads them.",
+		when: func(p *posture.Posture) bool { return p.Alerts.Install != posture.InstallOff },
+	},
+	{
 		domain: domain, after: fences, number: "4",
 		loose: true,
 		why:   "The tenants' own repositories, last: what they bring meets every rule above.",

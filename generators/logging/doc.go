@@ -1,5 +1,5 @@
-// Package logging emits the audit policy, the webhook that sends audit records to a collector, and
-// the page that says how to read them.
+// Package logging emits the audit policy, the webhook that sends audit records to a collector, the
+// shipper of all logs with the store that it fills, and the page that says how to read them.
 //
 // The policy is judged by what it must not miss: a test plays the steps of an attack through the API
 // server's own evaluator. Three rules hold it together:

@@ -31,6 +31,27 @@ func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
 			Enables:  "the API server sends each audit record to a collector outside of the cluster, where nobody who takes the cluster can delete it",
 		})
 	}
+	switch {
+	case p.ShipsLogs():
+		files, err := shipping(p)
+		if err != nil {
+			return nil, err
+		}
+		out.Artifacts = append(out.Artifacts, files...)
+		if p.OwnLoki() && !mutualTLS(p) {
+			out.Undecided = append(out.Undecided, generators.Decision{
+				Controls: []string{"log-5"},
+				Line:     `encryption: certManager: "install"`,
+				Enables:  "the shipper and Loki know each other by certificates, and records travel encrypted",
+			})
+		}
+	case p.Logging.Shipper == "off":
+		out.Undecided = append(out.Undecided, generators.Decision{
+			Controls: []string{"log-4", "log-5"},
+			Line:     `logging: shipper: "vector"`,
+			Enables:  "the audit log and all other logs leave the nodes at once, into a Loki in the cluster or the sink that logging.sink names",
+		})
+	}
 	text, err := generators.Text("logging/logging.md.tmpl", struct {
 		*posture.Posture
 		AuditDir string

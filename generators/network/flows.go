@@ -118,6 +118,10 @@ func (c *cluster) flow(namespace, name string, flow *posture.Flow, egress bool) 
 		objects = append(objects, generators.Object{Value: np, Why: why, Claims: c.exceptClaims(np)})
 	}
 
+	if o, ok := c.authenticated(namespace, name, flow, egress); ok {
+		objects = append(objects, o)
+	}
+
 	var rules []any
 	if len(entities) > 0 {
 		slices.Sort(entities)
@@ -148,6 +152,39 @@ func (c *cluster) flow(namespace, name string, flow *posture.Flow, egress bool) 
 		})
 	}
 	return objects, nil
+}
+
+// authenticated asks for mutual authentication on what a flow lets in from other namespaces. It allows
+// the same peers and ports as the plain policy beside it: where two rules allow the same, Cilium takes
+// the one that asks for authentication.
+func (c *cluster) authenticated(namespace, name string, flow *posture.Flow, egress bool) (generators.Object, bool) {
+	if egress || !c.cilium || c.p.Encryption.MutualTLS != "cilium" {
+		return generators.Object{}, false
+	}
+	var from []any
+	for i := range flow.Peers {
+		peer := &flow.Peers[i]
+		if peer.Namespace == "" {
+			continue
+		}
+		labels := map[string]any{"k8s:io.kubernetes.pod.namespace": peer.Namespace}
+		for k, v := range peer.Pods {
+			labels["k8s:"+k] = v
+		}
+		from = append(from, map[string]any{"matchLabels": labels})
+	}
+	if len(from) == 0 {
+		return generators.Object{}, false
+	}
+	rule := withPorts(map[string]any{"fromEndpoints": from}, flow.Ports)
+	rule["authentication"] = map[string]any{"mode": "required"}
+	cnp := c.newCiliumPolicy(namespace, "mutual-tls-"+name, flow.Pods)
+	spec(cnp)["ingress"] = []any{rule}
+	return generators.Object{
+		Value:  cnp,
+		Why:    "Both ends prove who they are before the first packet (encryption.mutualTLS). It needs Cilium's mutual authentication; docs/encryption.md.",
+		Claims: generators.Claims("spec.ingress[0].authentication", "enc-6"),
+	}, true
 }
 
 // exceptClaims are the claims of a plain policy that leaves the metadata addresses out of a range.

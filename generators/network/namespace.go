@@ -93,10 +93,11 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 		objects = append(objects, c.backupEndpoint(name)...)
 	}
 
+	addonIngress, addonEgress := c.p.AddonFlows(name)
 	for _, direction := range []struct {
 		flows  map[string]posture.Flow
 		egress bool
-	}{{ns.Ingress, false}, {ns.Egress, true}} {
+	}{{addonIngress, false}, {addonEgress, true}, {ns.Ingress, false}, {ns.Egress, true}} {
 		flows, err := c.flows(name, direction.flows, direction.egress)
 		if err != nil {
 			return nil, err

@@ -373,6 +373,13 @@ func (d *defaults) addOns(root, decided *node) *node {
 			}
 			on = on && decided.at(path...).str() != ""
 		}
+		if absent := addon.child("absent"); absent != nil {
+			var path []string
+			for _, item := range absent.list {
+				path = append(path, item.str())
+			}
+			on = on && decided.at(path...) == nil
+		}
 		if !on {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"net/netip"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -410,13 +411,63 @@ func (j *judgement) logging() {
 	if a.Webhook != nil {
 		j.certificates([]string{"logging", "audit", "webhook", "certificateAuthority"}, a.Webhook.CertificateAuthority)
 	}
-	if j.posture.Logging.Sink != nil && j.posture.Logging.Shipper == "off" {
-		j.report([]string{"logging", "sink"}, `is set, but logging.shipper is "off"`, "something must ship the logs to the sink", `shipper: "vector"`)
+	j.sink()
+}
+
+// sink holds where the logs go to be a place that the shipper can write to.
+func (j *judgement) sink() {
+	sink := j.posture.Logging.Sink
+	if sink == nil {
+		return
+	}
+	path := []string{"logging", "sink"}
+	if j.posture.Logging.Shipper == "off" {
+		j.report(path, `is set, but logging.shipper is "off"`, "something must ship the logs to the sink", `shipper: "vector"`)
+	}
+	if sink.Kind != "s3" {
+		if sink.Region != "" {
+			j.report(append(path, "region"), "is set, but the sink is of kind "+quote(sink.Kind), "only a bucket has a region", "remove it")
+		}
+		return
+	}
+	if u, err := url.Parse(sink.URL); err != nil || strings.Trim(u.Path, "/") == "" {
+		j.report(append(path, "url"), "is "+quote(sink.URL)+", which names no bucket", "for s3 the path of the URL is the bucket", `url: "https://s3.eu-central-1.amazonaws.com/prod-logs"`)
+	}
+	if sink.Region == "" {
+		j.report(path, "has no region", "requests to a bucket are signed for its region", `region: "eu-central-1"`)
 	}
 }
 
 func (j *judgement) alerts() {
 	a := j.posture.Alerts
+	if m := j.posture.Network.MonitoringNamespace; a.Install == posture.InstallInstall && m != posture.MonitoringNamespace {
+		fix := `network: monitoringNamespace: "monitoring"`
+		if m == "" {
+			j.report([]string{"alerts", "install"}, `is "install", but network.monitoringNamespace is not set`, "Prometheus can scrape nothing until the namespaces open their metrics to it", fix)
+		} else {
+			j.report([]string{"network", "monitoringNamespace"}, fmt.Sprintf(`is %q, but alerts.install puts Prometheus into "monitoring"`, m), "metrics are opened to one namespace, the one that Prometheus runs in", `monitoringNamespace: "monitoring"`)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Receivers)) {
+		r := a.Receivers[name]
+		path := []string{"alerts", "receivers", name}
+		switch {
+		case r.Kind == "email" && (r.To == "" || r.From == "" || r.Smarthost == ""):
+			j.report(path, "is of kind email and lacks to, from or smarthost", "mail has a recipient, a sender and a server",
+				`{kind: "email", secretRef: "alerts/password", to: "oncall@company.org", from: "alerts@company.org", smarthost: "smtp.company.org:587"}`)
+		case r.Kind == "slack" && r.To == "":
+			j.report(path, "is of kind slack and names no channel", "a message goes to a channel", `to: "#alerts"`)
+		case r.Kind != "email" && (r.From != "" || r.Smarthost != ""):
+			j.report(path, "is of kind "+r.Kind+" and has a sender or a mail server", "only email has them", "remove from and smarthost")
+		}
+	}
+	if len(a.Receivers) > 0 && a.Routes["critical"] == "" {
+		j.report([]string{"alerts", "receivers"}, "are there, but alerts.routes names none for critical", "critical alerts, and all that have no route of their own, must reach somebody",
+			"routes: critical: "+quote(slices.Sorted(maps.Keys(a.Receivers))[0]))
+	}
+	if len(a.Receivers) > 0 && a.Install == posture.InstallOff {
+		j.report([]string{"alerts", "receivers"}, `are there, but alerts.install is "off"`, "without Prometheus and Alertmanager nobody is told anything", `install: "install"`)
+	}
 	for _, severity := range slices.Sorted(maps.Keys(a.Routes)) {
 		if _, ok := a.Receivers[a.Routes[severity]]; ok {
 			continue

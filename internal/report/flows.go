@@ -39,14 +39,19 @@ func Flows(p *posture.Posture) []Flow {
 	}
 	for _, name := range p.NamespaceNames() {
 		ns := p.Namespaces[name]
-		for _, flow := range sortedKeys(ns.Egress) {
-			for _, peer := range ns.Egress[flow].Peers {
-				add(name, peerName(peer), portsText(ns.Egress[flow].Ports), ns.Egress[flow].Why, 0)
+		addonIngress, addonEgress := p.AddonFlows(name)
+		for _, flows := range []map[string]posture.Flow{addonEgress, ns.Egress} {
+			for _, flow := range sortedKeys(flows) {
+				for _, peer := range flows[flow].Peers {
+					add(name, peerName(peer), portsText(flows[flow].Ports), flows[flow].Why, 0)
+				}
 			}
 		}
-		for _, flow := range sortedKeys(ns.Ingress) {
-			for _, peer := range ns.Ingress[flow].Peers {
-				add(peerName(peer), name, portsText(ns.Ingress[flow].Ports), ns.Ingress[flow].Why, 1)
+		for _, flows := range []map[string]posture.Flow{addonIngress, ns.Ingress} {
+			for _, flow := range sortedKeys(flows) {
+				for _, peer := range flows[flow].Peers {
+					add(peerName(peer), name, portsText(flows[flow].Ports), flows[flow].Why, 1)
+				}
 			}
 		}
 		if ns.APIAccess {

@@ -94,11 +94,15 @@ func encode(pins map[string]addons.Pin) ([]byte, error) {
 		if i > 0 {
 			b.WriteString(",\n")
 		}
-		chart, err := oneLine(pins[name].Chart)
-		if err != nil {
-			return nil, err
+		fmt.Fprintf(&b, "  %q: {\n", name)
+		if pins[name].Chart != (addons.Chart{}) {
+			chart, err := oneLine(pins[name].Chart)
+			if err != nil {
+				return nil, err
+			}
+			fmt.Fprintf(&b, "    \"chart\": %s,\n", chart)
 		}
-		fmt.Fprintf(&b, "  %q: {\n    \"chart\": %s,\n    \"images\": {", name, chart)
+		b.WriteString("    \"images\": {")
 		images := pins[name].Images
 		for k, part := range slices.Sorted(maps.Keys(images)) {
 			image, err := oneLine(images[part])
