@@ -124,6 +124,9 @@ const (
 	// LabelSecrets marks, with the value "read", a namespace that reads the secret store. External
 	// Secrets may write nowhere else.
 	LabelSecrets = "k8ssec.dev/secrets"
+	// LabelSigned marks, with the value "true", a namespace whose images sigstore's policy controller
+	// checks.
+	LabelSigned = "policy.sigstore.dev/include"
 	// LabelDataClass is the data class of a namespace.
 	LabelDataClass = "k8ssec.dev/data-class"
 	// LabelQuarantine marks a pod that may talk to nobody; its value names the incident. Policies that

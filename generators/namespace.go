@@ -16,6 +16,9 @@ const DeployerAccount = "gitops-deployer"
 func NamespaceLabels(p *posture.Posture, ns posture.Namespace) map[string]string {
 	labels := make(map[string]string, len(ns.Labels)+11)
 	maps.Copy(labels, ns.Labels)
+	if ns.Kind == "tenant" && p.Images.Verify == "policy-controller" && len(p.Images.Signers) > 0 {
+		labels[LabelSigned] = "true"
+	}
 	version := "v" + p.Cluster.Kubernetes
 	labels[LabelManagedBy] = "k8ssec"
 	labels[LabelDomain] = "namespaces"

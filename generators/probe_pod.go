@@ -1,6 +1,7 @@
 package generators
 
 import (
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -20,7 +21,7 @@ func ProbePod(p *posture.Posture, namespace string) *corev1.Pod {
 	return &corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{Name: ProbeName, Namespace: namespace},
-		Spec:       ProbePodSpec(probeImage(p)),
+		Spec:       probeSpec(p, namespace),
 	}
 }
 
@@ -35,10 +36,25 @@ func ProbeDeployment(p *posture.Posture, namespace string) *appsv1.Deployment {
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
-				Spec:       ProbePodSpec(probeImage(p)),
+				Spec:       probeSpec(p, namespace),
 			},
 		},
 	}
+}
+
+// SandboxClass is the RuntimeClass of pods that run in a sandbox.
+const SandboxClass = "k8ssec-sandbox"
+
+// probeSpec is ProbePodSpec with what the posture asks of pods in the namespace.
+func probeSpec(p *posture.Posture, namespace string) corev1.PodSpec {
+	spec := ProbePodSpec(probeImage(p))
+	if p.Runtime.UserNamespaces {
+		spec.HostUsers = new(false)
+	}
+	if s := p.Runtime.Sandbox; s != nil && slices.Contains(s.Namespaces, namespace) {
+		spec.RuntimeClassName = new(SandboxClass)
+	}
+	return spec
 }
 
 // ProbePodSpec is the spec of such a pod with an image.

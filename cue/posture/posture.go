@@ -453,6 +453,16 @@ type Runtime struct {
 	Install  Install `json:"install"`
 	// SecurityProfiles is the Security Profiles Operator.
 	SecurityProfiles Install `json:"securityProfiles"`
+	// Sandbox is a kernel of its own for code that nobody trusts; nil means that there is none.
+	Sandbox *Sandbox `json:"sandbox,omitempty"`
+}
+
+// Sandbox says which pods run with which handler of the container runtime.
+type Sandbox struct {
+	// Handler is the name that the container runtime of the nodes knows, for instance "runsc" or "kata".
+	Handler string `json:"handler"`
+	// Namespaces are those whose pods must run in it.
+	Namespaces []string `json:"namespaces"`
 }
 
 // APIServer is the control plane's own configuration.

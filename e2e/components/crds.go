@@ -8,9 +8,12 @@ import (
 	"strings"
 )
 
+// definition is a file, or several, of a module.
+type definition struct{ module, glob string }
+
 // definitions are the files with the custom resource definitions that emitted objects need, by the
 // module that ships them; components/crds pins the versions.
-var definitions = []struct{ module, glob string }{
+var definitions = []definition{
 	{"github.com/cilium/cilium", "pkg/k8s/apis/cilium.io/client/crds/v2/cilium*networkpolicies.yaml"},
 	{"github.com/cilium/cilium", "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumcidrgroups.yaml"},
 	{"github.com/fluxcd/kustomize-controller", "config/crd/bases/*.yaml"},
@@ -18,9 +21,22 @@ var definitions = []struct{ module, glob string }{
 	{"github.com/vmware-tanzu/velero", "config/crd/v1/bases/*.yaml"},
 }
 
+// addonDefinitions are those of the add-ons, for tests that apply what they read.
+var addonDefinitions = []definition{
+	{"github.com/cilium/tetragon", "install/kubernetes/tetragon/crds-yaml/cilium.io_tracingpolicies.yaml"},
+	{"github.com/external-secrets/external-secrets", "config/crds/bases/external-secrets.io_externalsecrets.yaml"},
+	{"github.com/external-secrets/external-secrets", "config/crds/bases/external-secrets.io_secretstores.yaml"},
+	{"sigs.k8s.io/security-profiles-operator", "deploy/base-crds/crds/seccompprofile.yaml"},
+}
+
 // CRDs returns the files with the custom resource definitions of Cilium, Flux and Velero, as their modules
 // ship them.
-func CRDs() ([]string, error) {
+func CRDs() ([]string, error) { return files(definitions) }
+
+// AddonCRDs returns those of External Secrets, the Security Profiles Operator and Tetragon.
+func AddonCRDs() ([]string, error) { return files(addonDefinitions) }
+
+func files(definitions []definition) ([]string, error) {
 	var files []string
 	for _, d := range definitions {
 		dir, err := Module(d.module)

@@ -90,7 +90,18 @@ func (c *ControlPlane) engine(t testing.TB, object *unstructured.Unstructured) *
 // ship them. On a cluster they are there before the repository is.
 func (c *ControlPlane) ApplyCRDs(t testing.TB) {
 	t.Helper()
-	files, err := components.CRDs()
+	c.applyFiles(t, components.CRDs)
+}
+
+// ApplyAddonCRDs applies those of the add-ons, whose charts bring them on a cluster.
+func (c *ControlPlane) ApplyAddonCRDs(t testing.TB) {
+	t.Helper()
+	c.applyFiles(t, components.AddonCRDs)
+}
+
+func (c *ControlPlane) applyFiles(t testing.TB, list func() ([]string, error)) {
+	t.Helper()
+	files, err := list()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,9 +50,48 @@ func table() []Addon {
 			when: func(p *posture.Posture) bool { return p.Secrets.Install == posture.InstallInstall && StoreDecided(p) },
 		},
 		{
+			Name: "falco", Namespace: "falco", Domain: "runtime", Drift: DriftCorrect,
+			Why: "Falco, which reports suspicious system calls.",
+			when: func(p *posture.Posture) bool {
+				return p.Runtime.Detector == "falco" && p.Runtime.Install == posture.InstallInstall
+			},
+		},
+		{
 			Name: "kube-prometheus-stack", Namespace: "monitoring", Domain: "alerts", Drift: DriftWarn,
 			Why:  "Prometheus, Alertmanager and what they need: without them a rule is a text.",
 			when: func(p *posture.Posture) bool { return p.Alerts.Install == posture.InstallInstall },
+		},
+		{
+			Name: "kyverno", Namespace: "kyverno", Domain: "images", Drift: DriftCorrect,
+			Why:  "Kyverno, which checks the signatures of images before a tenant runs them.",
+			when: func(p *posture.Posture) bool { return p.Images.Verify == "kyverno" && len(p.Images.Signers) > 0 },
+		},
+		{
+			// Its controller fills in the rules of its own webhooks.
+			Name: "policy-controller", Namespace: "cosign-system", Domain: "images", Drift: DriftWarn,
+			Why: "Sigstore's policy controller, which checks the signatures of images before a tenant runs them.",
+			when: func(p *posture.Posture) bool {
+				return p.Images.Verify == "policy-controller" && len(p.Images.Signers) > 0
+			},
+		},
+		{
+			// The operator writes to its own daemon and webhook.
+			Name: "security-profiles-operator", Namespace: "security-profiles-operator", Domain: "runtime", Drift: DriftWarn,
+			After: []string{"cert-manager"},
+			Why:   "The Security Profiles Operator, which writes seccomp profiles on each node.",
+			when:  func(p *posture.Posture) bool { return p.Runtime.SecurityProfiles == posture.InstallInstall },
+		},
+		{
+			Name: "tetragon", Namespace: "tetragon", Domain: "runtime", Drift: DriftCorrect,
+			Why: "Tetragon, which reports suspicious acts in the kernel.",
+			when: func(p *posture.Posture) bool {
+				return p.Runtime.Detector == "tetragon" && p.Runtime.Install == posture.InstallInstall
+			},
+		},
+		{
+			Name: "trivy-operator", Namespace: "trivy-system", Domain: "images", Drift: DriftCorrect,
+			Why:  "The Trivy Operator, which looks for known vulnerabilities in what runs.",
+			when: func(p *posture.Posture) bool { return p.Images.Scanner == posture.InstallInstall },
 		},
 		{
 			Name: "velero", Namespace: "velero", Domain: "backup", Drift: DriftCorrect,
@@ -67,6 +106,13 @@ func table() []Addon {
 // StoreDecided says whether the secret store is known.
 func StoreDecided(p *posture.Posture) bool {
 	return p.Secrets.Provider == "vault" && p.Secrets.Vault != nil || p.Secrets.Provider == "aws" && p.Secrets.AWS != nil
+}
+
+// RuntimeManifests says whether the domain runtime has objects of its own beside the add-ons.
+func RuntimeManifests(p *posture.Posture) bool {
+	r := &p.Runtime
+	return r.Detector == "tetragon" && r.Install != posture.InstallOff || r.Detector == "falco" && r.Install == posture.InstallExisting ||
+		r.SecurityProfiles != posture.InstallOff || r.Sandbox != nil || r.UserNamespaces
 }
 
 // Priority is the priority class of add-ons, or empty where the posture has taken it out.

@@ -10,11 +10,13 @@ import (
 	"github.com/k8ssec/k8ssec/generators/benchmark"
 	"github.com/k8ssec/k8ssec/generators/encryption"
 	"github.com/k8ssec/k8ssec/generators/gitops"
+	"github.com/k8ssec/k8ssec/generators/images"
 	"github.com/k8ssec/k8ssec/generators/incident"
 	"github.com/k8ssec/k8ssec/generators/logging"
 	"github.com/k8ssec/k8ssec/generators/namespaces"
 	"github.com/k8ssec/k8ssec/generators/network"
 	"github.com/k8ssec/k8ssec/generators/resources"
+	"github.com/k8ssec/k8ssec/generators/runtime"
 	"github.com/k8ssec/k8ssec/generators/secrets"
 	"github.com/k8ssec/k8ssec/generators/upgrades"
 	"github.com/k8ssec/k8ssec/generators/workloads"
@@ -30,11 +32,13 @@ func List() []generators.Generator {
 		benchmark.New(),
 		encryption.New(),
 		gitops.New(),
+		images.New(),
 		incident.New(),
 		logging.New(),
 		namespaces.New(),
 		network.New(),
 		resources.New(),
+		runtime.New(),
 		secrets.New(),
 		upgrades.New(),
 		workloads.New(),

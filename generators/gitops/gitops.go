@@ -91,6 +91,16 @@ var waves = []wave{
 		when: func(p *posture.Posture) bool { return p.Alerts.Install != posture.InstallOff },
 	},
 	{
+		domain: "images", after: fences, addons: []string{"kyverno", "policy-controller"}, number: "3",
+		why:  "Whose signature an image needs, before tenants' workloads.",
+		when: func(p *posture.Posture) bool { return p.Images.Verify != "off" && len(p.Images.Signers) > 0 },
+	},
+	{
+		domain: "runtime", after: fences, addons: []string{"security-profiles-operator", "tetragon"}, number: "3",
+		why:  "What watches and confines containers, before tenants' workloads.",
+		when: addons.RuntimeManifests,
+	},
+	{
 		domain: domain, after: fences, number: "4",
 		loose: true,
 		why:   "The tenants' own repositories, last: what they bring meets every rule above.",

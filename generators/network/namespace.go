@@ -92,6 +92,7 @@ func (c *cluster) namespace(name string, ns *posture.Namespace) ([]generators.Ob
 	if name == "velero" {
 		objects = append(objects, c.backupEndpoint(name)...)
 	}
+	objects = append(objects, c.imageSources(name)...)
 
 	addonIngress, addonEgress := c.p.AddonFlows(name)
 	for _, direction := range []struct {

@@ -1,8 +1,10 @@
 package network
 
 import (
+	"maps"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -98,4 +100,48 @@ func (c *cluster) podIdentity(namespace string) generators.Object {
 		To: ipBlocks([]netip.Prefix{netip.MustParsePrefix(podIdentityAgent)}, nil), Ports: npPorts(ports),
 	}}
 	return generators.Object{Value: np, Why: why}
+}
+
+// imageSources opens the way from what looks at images, the check of signatures and the scanner, to the
+// registries. A registry may send a client on to a storage that nobody can name beforehand, so the way is
+// open by port.
+func (c *cluster) imageSources(namespace string) []generators.Object {
+	i := &c.p.Images
+	why := ""
+	switch {
+	case namespace == "kyverno" && i.Verify == "kyverno", namespace == "cosign-system" && i.Verify == "policy-controller":
+		why = "The check of signatures reads them in the registry, and Sigstore's keys and log. Without it new pods of tenants wait."
+	case namespace == "trivy-system" && i.Scanner == posture.InstallInstall:
+		why = "The scanner fetches images, and the database of vulnerabilities."
+	default:
+		return nil
+	}
+	flow := &posture.Flow{Why: why, Peers: []posture.Peer{{Entity: "world"}}, Ports: []posture.Port{tcp(443)}}
+	add := func(name string) {
+		host, _, _ := strings.Cut(name, "/")
+		host, number, ok := strings.Cut(host, ":")
+		port, err := strconv.Atoi(number)
+		if !ok || err != nil || strings.Contains(host, "*") {
+			port = 443
+		}
+		if !slices.Contains(flow.Ports, tcp(port)) {
+			flow.Ports = append(flow.Ports, tcp(port))
+		}
+		if peer := c.host(host); peer.Namespace != "" && !slices.ContainsFunc(flow.Peers, func(p posture.Peer) bool { return p.Namespace == peer.Namespace }) {
+			flow.Peers = append(flow.Peers, peer)
+		}
+	}
+	for _, r := range i.Registries {
+		add(r)
+	}
+	for _, name := range slices.Sorted(maps.Keys(i.Signers)) {
+		for _, glob := range i.Signers[name].Images {
+			add(glob)
+		}
+	}
+	objects, err := c.flow(namespace, "registries", flow, true)
+	if err != nil {
+		return nil
+	}
+	return objects
 }

@@ -96,18 +96,30 @@ var (
 	write  = []admissionv1.OperationType{admissionv1.Create, admissionv1.Update}
 )
 
+// storeAudiences are those of the tokens that External Secrets makes for the store.
+func storeAudiences(p *posture.Posture) []string {
+	if p.Secrets.Provider == "aws" {
+		return []string{"sts.amazonaws.com"}
+	}
+	audiences := []string{p.Secrets.Vault.Audience}
+	if clientReviews(p) {
+		audiences = append(audiences, apiAudience(p))
+	}
+	return audiences
+}
+
 // clusterWide is what holds for all namespaces.
 func clusterWide(p *posture.Posture) generators.Artifact {
 	controller := "system:serviceaccount:" + strings.Replace(p.Secrets.Account, "/", ":", 1)
 	group := "external-secrets.io"
-	writers := append(generators.GitOpsAccounts(p), controller, "system:kube-controller-manager")
-	// The controllers of Kubernetes take finalizers off; Velero brings back what Git applied.
-	accounts := []string{"system:serviceaccounts:kube-system"}
+	writers := append(generators.GitOpsAccounts(p), controller)
+	groups := generators.EmergencyGroups(p)
 	if p.Backup.Install != posture.InstallOff {
-		accounts = append(accounts, "system:serviceaccounts:velero")
+		groups = append(groups, "system:serviceaccounts:velero") // brings back what Git applied
 	}
-	groups := slices.Concat(generators.EmergencyGroups(p), accounts)
-	exempt := "request.userInfo.?groups.orValue([]).exists(g, g in " + list(groups...) + ")"
+	// An update that leaves the spec alone, a finalizer or a status for instance, changes nothing that is read.
+	exempt := "request.userInfo.?groups.orValue([]).exists(g, g in " + list(groups...) + ") ||\n" +
+		"request.operation == 'UPDATE' && object.spec == oldObject.spec"
 
 	kinds := &admissionPolicy{
 		name: "k8ssec-secret-store-writers", control: "sec-2",
@@ -148,13 +160,7 @@ func clusterWide(p *posture.Posture) generators.Artifact {
 	isController := []admissionv1.MatchCondition{{
 		Name: "external-secrets", Expression: "request.userInfo.?username.orValue('') == " + quote(controller),
 	}}
-	audiences := []string{"sts.amazonaws.com"}
-	if p.Secrets.Provider == "vault" {
-		audiences = []string{p.Secrets.Vault.Audience}
-		if clientReviews(p) {
-			audiences = append(audiences, apiAudience(p))
-		}
-	}
+	audiences := storeAudiences(p)
 	tokens := &admissionPolicy{
 		name: "k8ssec-secret-reader-tokens", control: "sec-3",
 		why: "The chart of External Secrets lets it create a token of every service account of the cluster, so whoever takes it over is whoever they like. " +

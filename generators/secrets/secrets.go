@@ -60,7 +60,7 @@ func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
 	if len(readers) == 0 {
 		out.Undecided = append(out.Undecided, generators.Decision{
 			Controls: slices.Concat(storeControls, readerControls, []string{"sec-4"}),
-			Line:     `namespaces: "team-a": secrets: database: path: "database"`,
+			Line:     readerLine(p),
 			Enables:  "the namespace reads that entry of the store as the secret database, as an identity of its own",
 		})
 	}
@@ -76,6 +76,14 @@ func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
 	}
 	out.Artifacts = append(out.Artifacts, page)
 	return out, nil
+}
+
+// readerLine is the line that declares the first reader, in the first tenant or in a new one.
+func readerLine(p *posture.Posture) string {
+	if tenants := p.NamespacesOf("tenant"); len(tenants) > 0 {
+		return `namespaces: "` + tenants[0] + `": secrets: database: path: "database"`
+	}
+	return `namespaces: "team-a": {owner: "team-a", secrets: database: path: "database"}`
 }
 
 func undecided(p *posture.Posture) generators.Decision {

@@ -16,11 +16,8 @@ func apiAudience(p *posture.Posture) string {
 
 func (r reader) vaultProvider(p *posture.Posture) *vaultProvider {
 	v := p.Secrets.Vault
-	audiences := []string{v.Audience}
-	if clientReviews(p) {
-		// Vault shows the token to the API server as a credential too, so it must be meant for both.
-		audiences = append(audiences, apiAudience(p))
-	}
+	// Where Vault shows the token to the API server as a credential too, it must be meant for both.
+	audiences := storeAudiences(p)
 	return &vaultProvider{
 		Server:    v.Address,
 		Path:      v.Mount,

@@ -299,7 +299,7 @@ variables.podSpec.?volumes.orValue([]).exists(v,
 					"Whoever can name any image can run any program. Short names such as nginx are refused as well: "+
 						"what they mean is up to the node.",
 					list(prefixes)+".exists(p, i.startsWith(p))",
-					"use an image below "+strings.Join(prefixes, ", "), "nsa-S1")}
+					"use an image below "+strings.Join(prefixes, ", "), "nsa-S1", "cis-5.5.1")}
 			},
 		},
 		{

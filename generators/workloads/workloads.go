@@ -53,7 +53,7 @@ func undecided(p *posture.Posture) []generators.Decision {
 		controls      []string
 	}{
 		{"allowed-registries", len(p.Images.Registries) > 0, `images: registries: ["registry.internal/team"]`,
-			"refuses images from any other registry", []string{"wl-16", "nsa-S1"}},
+			"refuses images from any other registry", []string{"wl-16", "nsa-S1", "cis-5.5.1"}},
 		{"digests", p.Images.RequireDigest, `images: requireDigest: true`,
 			"refuses images that are named by a tag alone", []string{"wl-17"}},
 		{"secrets-as-env", p.Secrets.ForbidEnv, `secrets: forbidEnv: true`,

@@ -54,7 +54,9 @@ var plainTypes = map[string]func() any{
 
 // bySchema are kinds without Go types in reach: the published schema alone holds them.
 var bySchema = []string{
-	"cilium.io/", "argoproj.io/", "external-secrets.io/", "kubeadm.k8s.io/", "kustomize.config.k8s.io/", "eventratelimit.admission.k8s.io/", "upgrade.cattle.io/", "velero.io/", "monitoring.coreos.com/", "cert-manager.io/",
+	"cilium.io/", "argoproj.io/", "external-secrets.io/", "policies.kyverno.io/", "policy.sigstore.dev/", "security-profiles-operator.x-k8s.io/",
+	"kubeadm.k8s.io/", "kustomize.config.k8s.io/", "eventratelimit.admission.k8s.io/", "upgrade.cattle.io/", "velero.io/",
+	"monitoring.coreos.com/", "cert-manager.io/",
 }
 
 // TestObjects decodes every object of every combination strictly into its Go type, and holds it

@@ -59,6 +59,7 @@ func (j *judgement) all() {
 	j.network()
 	j.workloads()
 	j.secrets()
+	j.runtime()
 	j.encryption()
 	j.images()
 	j.apiserver()
@@ -363,6 +364,48 @@ func (j *judgement) images() {
 				`{issuer: "https://token.actions.githubusercontent.com", subject: "https://github.com/acme/app/.github/workflows/release.yaml@refs/heads/main"}`)
 		case keyless && s.Tlog == "ignored":
 			j.report(append(path, "tlog"), `is "ignored" for a keyless signer`, "a keyless signature is worth nothing without the transparency log: its certificate lives minutes", `tlog: "required"`)
+		}
+	}
+	j.signed()
+}
+
+func (j *judgement) runtime() {
+	r := j.posture.Runtime
+	if r.SecurityProfiles == posture.InstallInstall && j.posture.Encryption.CertManager == posture.InstallOff {
+		j.report([]string{"runtime", "securityProfiles"}, `is "install", and encryption.certManager is "off"`,
+			"the Security Profiles Operator gets the certificate of its webhook from cert-manager, and does not start without", `encryption: certManager: "existing"`)
+	}
+	if r.Sandbox == nil {
+		return
+	}
+	j.duplicates([]string{"runtime", "sandbox", "namespaces"}, r.Sandbox.Namespaces)
+	for i, name := range r.Sandbox.Namespaces {
+		at := []string{"runtime", "sandbox", "namespaces", itoa(i)}
+		j.namespaceRef(at, name)
+		if n, ok := j.posture.Namespaces[name]; ok && n.Kind != "tenant" {
+			j.report(at, "is "+quote(name)+", which is of kind "+n.Kind, "a sandbox has no way to the node, which the system and add-ons need", "leave it out")
+		}
+	}
+}
+
+// signed warns about registries that tenants may use and whose images no signer covers: they would all
+// be refused.
+func (j *judgement) signed() {
+	i := j.posture.Images
+	if i.Verify == "off" || len(i.Signers) == 0 {
+		return
+	}
+	for k, registry := range i.Registries {
+		covered := false
+		for _, s := range i.Signers {
+			covered = covered || slices.ContainsFunc(s.Images, func(glob string) bool {
+				fixed, _, _ := strings.Cut(glob, "*")
+				return strings.HasPrefix(registry+"/", fixed) || strings.HasPrefix(fixed, registry+"/")
+			})
+		}
+		if !covered {
+			j.report([]string{"images", "registries", itoa(k)}, "is a registry whose images no signer covers",
+				"images are verified, so none of that registry would ever run", `signers: third-party: {images: ["`+registry+`/*"], key: "-----BEGIN PUBLIC KEY-----..."}`)
 		}
 	}
 }

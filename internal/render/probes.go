@@ -52,6 +52,9 @@ func inPlace(f *File) generators.Probe {
 	}
 	slices.Sort(controls)
 	name := strings.TrimSuffix(path.Base(f.Path), ".yaml")
+	if folder := path.Base(path.Dir(f.Path)); strings.HasPrefix(folder, "addon-") {
+		name = folder // a domain may have several, each with a file of the same name
+	}
 	return generators.Probe{
 		ID: f.Domain + "-in-place-" + name + "-allow", Domain: f.Domain, Kind: generators.Allow,
 		Title:    "the objects of " + f.Path,

@@ -154,7 +154,7 @@ func missing(minor int, apiVersion, kind string) (string, bool, error) {
 		group = ""
 	}
 	var versions, kinds []string
-	known := false
+	known, whole := false, false // whole: every kind of the group is known
 	for _, s := range []*source{kubernetes[minor], custom, files[minor]} {
 		for k := range s.bundle.Kinds {
 			version, name, _ := strings.Cut(k, " ")
@@ -162,12 +162,16 @@ func missing(minor int, apiVersion, kind string) (string, bool, error) {
 				versions = append(versions, version)
 			}
 			if g, _, ok := strings.Cut(version, "/"); ok && g == group || !ok && group == "" {
-				known = true
+				known, whole = true, whole || s != custom
 				kinds = append(kinds, name)
 			}
 		}
 	}
 	slices.Sort(versions)
+	// Of an add-on's group only the kinds are known that are emitted.
+	if known && !whole && len(versions) == 0 && suggestion(kind, kinds, "") == "" {
+		return fmt.Sprintf("no schema of %s is known here: it is not checked", key), false, nil
+	}
 	switch {
 	case len(versions) > 0 && (known || isBuiltIn(group)):
 		return fmt.Sprintf("%s does not exist in Kubernetes 1.%d; %s is %s", key, minor, kind, strings.Join(versions, " or ")), true, nil
