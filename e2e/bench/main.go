@@ -138,7 +138,7 @@ func (b *bench) size(namespaces, runs int, row func(string, int, cost, *cost, st
 	fmt.Fprintln(b.progress, namespaces, "namespaces")
 	repo := func(i int) string { return filepath.Join(b.dir, fmt.Sprintf("k8ssec-%d-%d", namespaces, i)) }
 	first, err := median(runs, func(i int) (cost, error) {
-		if err := writeCluster(repo(i), namespaces); err != nil {
+		if err := writeCluster(repo(i), namespaces, "bench"); err != nil {
 			return cost{}, err
 		}
 		return measure(b.k8ssec, "generate", repo(i))
@@ -176,6 +176,9 @@ func (b *bench) size(namespaces, runs int, row func(string, int, cost, *cost, st
 	row(fmt.Sprintf("generate, %d namespaces", namespaces), objects, first, &helm, fmt.Sprint(len(after)))
 	row("  the same again", objects, again, &helm, fmt.Sprint(written))
 	row("  helm template", objects, helm, &helm, "")
+	if err := b.changed(repo(0), namespaces, objects, &helm, row); err != nil {
+		return err
+	}
 	files, err := median(runs, func(i int) (cost, error) {
 		output := filepath.Join(b.dir, fmt.Sprintf("helm-%d-%d", namespaces, i))
 		return measure(b.helm, "template", "bench", chart, "--output-dir", output)
@@ -187,15 +190,50 @@ func (b *bench) size(namespaces, runs int, row func(string, int, cost, *cost, st
 	return nil
 }
 
-// writeCluster writes a cluster file with that many tenants, and nothing else.
-func writeCluster(dir string, namespaces int) error {
+// changed measures what follows a change of one value in each namespace: what it means, and the merge
+// with an edit by hand in every tenth of them.
+func (b *bench) changed(repo string, namespaces, objects int, helm *cost, row func(string, int, cost, *cost, string)) error {
+	for i := 0; i < namespaces; i += 10 {
+		name := filepath.Join(repo, "manifests", "namespaces", tenant(i)+".yaml")
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(name, append(text, "# Edited by hand.\n"...), 0o644); err != nil {
+			return err
+		}
+	}
+	edited, err := measure(b.k8ssec, "generate", repo)
+	if err != nil {
+		return err
+	}
+	row("  with edits in a tenth", objects, edited, helm, "")
+	if err := writeCluster(repo, namespaces, "billing"); err != nil {
+		return err
+	}
+	diff, err := measure(b.k8ssec, "diff", repo, "--fail-on", "weaker")
+	if err != nil {
+		return err
+	}
+	row("  diff, one value in each", objects, diff, helm, "")
+	merged, err := measure(b.k8ssec, "generate", repo)
+	if err != nil {
+		return err
+	}
+	row("  generate, one value in each", objects, merged, helm, "")
+	return nil
+}
+
+// writeCluster writes a cluster file with that many tenants, each for a purpose, and nothing else.
+func writeCluster(dir string, namespaces int, purpose string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	var b strings.Builder
 	b.WriteString("profiles: [\"cis\"]\ncluster: name: \"bench\"\nnamespaces: {\n")
 	for i := range namespaces {
-		fmt.Fprintf(&b, "\t%q: {owner: %q, groups: {owners: [%[2]q], developers: [%[3]q]}}\n", tenant(i), tenant(i)+"-owners", tenant(i)+"-developers")
+		fmt.Fprintf(&b, "\t%q: {owner: %q, purpose: %q, groups: {owners: [%[2]q], developers: [%[4]q]}}\n",
+			tenant(i), tenant(i)+"-owners", purpose, tenant(i)+"-developers")
 	}
 	b.WriteString("}\n")
 	return os.WriteFile(filepath.Join(dir, "cluster.cue"), []byte(b.String()), 0o644)
