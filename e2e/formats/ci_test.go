@@ -20,8 +20,8 @@ var imageClusters = map[string]string{
 	"none":    `images: failOn: "MEDIUM"`,
 }
 
-// emitted generates a repository from a cluster file.
-func emitted(t *testing.T, clusterFile string) string {
+// generated is the repository of a cluster file.
+func generated(t *testing.T, clusterFile string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "cluster.cue"), []byte(clusterFile), 0o600); err != nil {
@@ -35,7 +35,7 @@ func emitted(t *testing.T, clusterFile string) string {
 func TestGitHubWorkflow(t *testing.T) {
 	for name, images := range imageClusters {
 		t.Run(name, func(t *testing.T) {
-			dir := emitted(t, "profiles: [\"restricted\"]\n"+images+"\n")
+			dir := generated(t, "profiles: [\"restricted\"]\n"+images+"\n")
 			text, err := os.ReadFile(filepath.Join(dir, "ci/github/image.yml"))
 			if err != nil {
 				t.Fatal(err)
@@ -71,7 +71,7 @@ func lint(t *testing.T, text []byte) []*actionlint.Error {
 func TestGitLabJob(t *testing.T) {
 	for name, images := range imageClusters {
 		t.Run(name, func(t *testing.T) {
-			dir := emitted(t, "profiles: [\"restricted\"]\n"+images+"\n")
+			dir := generated(t, "profiles: [\"restricted\"]\n"+images+"\n")
 			text, err := os.ReadFile(filepath.Join(dir, "ci/gitlab/image.yml"))
 			if err != nil {
 				t.Fatal(err)

@@ -17,7 +17,7 @@ const readers = `namespaces: {
 
 // TestVaultPolicies parses each policy and holds it to the blocks that Vault knows.
 func TestVaultPolicies(t *testing.T) {
-	dir := emitted(t, "profiles: [\"restricted\"]\ncluster: controlPlaneEndpoint: \"api.internal:6443\"\n"+
+	dir := generated(t, "profiles: [\"restricted\"]\ncluster: controlPlaneEndpoint: \"api.internal:6443\"\n"+
 		"secrets: {provider: \"vault\", vault: address: \"https://vault.internal:8200\"}\n"+readers)
 	files, err := filepath.Glob(filepath.Join(dir, "bootstrap/secrets/vault/*.hcl"))
 	if err != nil || len(files) != 3 {
@@ -45,7 +45,7 @@ func TestVaultPolicies(t *testing.T) {
 // TestTerraform parses the Terraform form and shows that every resource that is referred to is there.
 func TestTerraform(t *testing.T) {
 	for _, identity := range []string{`identity: "irsa", oidcProvider: "oidc.internal/id/A"`, `identity: "pod-identity"`} {
-		dir := emitted(t, "profiles: [\"restricted\"]\nsecrets: {provider: \"aws\", aws: {region: \"eu-central-1\", accountID: \"123456789012\", "+identity+"}}\n"+readers)
+		dir := generated(t, "profiles: [\"restricted\"]\nsecrets: {provider: \"aws\", aws: {region: \"eu-central-1\", accountID: \"123456789012\", "+identity+"}}\n"+readers)
 		body := parse(t, filepath.Join(dir, "bootstrap/secrets/aws/secrets.tf"))
 		defined := map[string]bool{}
 		for _, block := range body.Blocks {
