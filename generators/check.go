@@ -174,20 +174,46 @@ func (e Endpoint) String() string {
 }
 
 // Active is true for what creates something, even for a moment.
-func (c Admission) Active() bool    { return c.Sandbox != "" }
-func (Access) Active() bool         { return false }
-func (Request) Active() bool        { return false }
-func (Handshake) Active() bool      { return false }
-func (InPlace) Active() bool        { return false }
-func (Fairness) Active() bool       { return false }
-func (Flag) Active() bool           { return false }
+func (c Admission) Active() bool { return c.Sandbox != "" }
+
+// Active implements Check.
+func (Access) Active() bool { return false }
+
+// Active implements Check.
+func (Request) Active() bool { return false }
+
+// Active implements Check.
+func (Handshake) Active() bool { return false }
+
+// Active implements Check.
+func (InPlace) Active() bool { return false }
+
+// Active implements Check.
+func (Fairness) Active() bool { return false }
+
+// Active implements Check.
+func (Flag) Active() bool { return false }
+
+// Active implements Check.
 func (KubeletSetting) Active() bool { return false }
-func (NodeRequest) Active() bool    { return false }
-func (Audited) Active() bool        { return false }
-func (AtRest) Active() bool         { return false }
-func (Stored) Active() bool         { return true }
-func (Burst) Active() bool          { return true }
-func (Traffic) Active() bool        { return true }
+
+// Active implements Check.
+func (NodeRequest) Active() bool { return false }
+
+// Active implements Check.
+func (Audited) Active() bool { return false }
+
+// Active implements Check.
+func (AtRest) Active() bool { return false }
+
+// Active implements Check.
+func (Stored) Active() bool { return true }
+
+// Active implements Check.
+func (Burst) Active() bool { return true }
+
+// Active implements Check.
+func (Traffic) Active() bool { return true }
 
 // Expected says what must happen.
 func (c Admission) Expected(kind ProbeKind) string {
@@ -211,6 +237,7 @@ func (c Admission) Expected(kind ProbeKind) string {
 	return "accepted"
 }
 
+// Expected implements Check.
 func (Access) Expected(kind ProbeKind) string {
 	if kind == Deny {
 		return "not allowed by the authorizer"
@@ -218,6 +245,7 @@ func (Access) Expected(kind ProbeKind) string {
 	return "allowed by the authorizer"
 }
 
+// Expected implements Check.
 func (c Request) Expected(ProbeKind) string {
 	words := make([]string, len(c.Status))
 	for i, s := range c.Status {
@@ -233,6 +261,7 @@ func (c Request) Expected(ProbeKind) string {
 	return text
 }
 
+// Expected implements Check.
 func (Handshake) Expected(kind ProbeKind) string {
 	if kind == Deny {
 		return "the handshake fails"
@@ -240,6 +269,7 @@ func (Handshake) Expected(kind ProbeKind) string {
 	return "the handshake succeeds"
 }
 
+// Expected implements Check.
 func (c InPlace) Expected(ProbeKind) string {
 	if len(c.Objects) == 1 {
 		return "there, with each field as emitted"
@@ -247,10 +277,12 @@ func (c InPlace) Expected(ProbeKind) string {
 	return fmt.Sprintf("%d objects are there, with each field as emitted", len(c.Objects))
 }
 
+// Expected implements Check.
 func (c Fairness) Expected(ProbeKind) string {
 	return "sorted by flow schema " + c.Schema + " into priority level " + c.Level
 }
 
+// Expected implements Check.
 func (c Flag) Expected(ProbeKind) string {
 	if c.Value == "" {
 		return "--" + c.Name + " is not set"
@@ -258,20 +290,27 @@ func (c Flag) Expected(ProbeKind) string {
 	return "--" + c.Name + "=" + c.Value
 }
 
+// Expected implements Check.
 func (c KubeletSetting) Expected(ProbeKind) string { return c.Field + ": " + c.Value + " on each node" }
 
+// Expected implements Check.
 func (c NodeRequest) Expected(ProbeKind) string {
 	return fmt.Sprintf("status %d from each node", c.Status)
 }
 
+// Expected implements Check.
 func (c Audited) Expected(ProbeKind) string { return "recorded at level " + c.Level }
 
+// Expected implements Check.
 func (c AtRest) Expected(ProbeKind) string { return c.Resource + " are written to etcd as " + c.Prefix }
 
+// Expected implements Check.
 func (c Stored) Expected(ProbeKind) string { return "etcd holds " + c.Prefix + " and ciphertext" }
 
+// Expected implements Check.
 func (Burst) Expected(ProbeKind) string { return "429 for some of them" }
 
+// Expected implements Check.
 func (c Traffic) Expected(kind ProbeKind) string {
 	if kind == Deny {
 		return "no connection"

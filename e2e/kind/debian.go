@@ -14,15 +14,15 @@ import (
 // that they load.
 func (l layer) libraries(ctx context.Context, programs ...string) error {
 	for _, p := range programs {
-		real, err := filepath.EvalSymlinks(p)
+		target, err := filepath.EvalSymlinks(p)
 		if err != nil {
 			return err
 		}
-		l.add(real, real, 0o755)
-		if real != p {
-			l.symlink(p, real)
+		l.add(target, target, 0o755)
+		if target != p {
+			l.symlink(p, target)
 		}
-		if err := l.needs(ctx, real); err != nil {
+		if err := l.needs(ctx, target); err != nil {
 			return err
 		}
 	}
@@ -43,12 +43,12 @@ func (l layer) needs(ctx context.Context, program string) error {
 			if _, ok := l[word]; ok {
 				continue
 			}
-			real, err := filepath.EvalSymlinks(word)
+			target, err := filepath.EvalSymlinks(word)
 			if err != nil {
 				return err
 			}
 			// Under the name that the loader asks for.
-			l.add(word, real, 0o755)
+			l.add(word, target, 0o755)
 		}
 	}
 	return nil
@@ -84,8 +84,8 @@ func (l layer) netfilter(ctx context.Context) error {
 		}
 	}
 	for _, f := range []string{"/etc/protocols", "/etc/ethertypes"} {
-		if real, err := filepath.EvalSymlinks(f); err == nil {
-			l.add(f, real, 0o644)
+		if target, err := filepath.EvalSymlinks(f); err == nil {
+			l.add(f, target, 0o644)
 		}
 	}
 	l.dir("/run", 0o755)

@@ -31,7 +31,7 @@ func ServeMetadata(ctx context.Context) (stop func(), err error) {
 	}
 	go func() { _ = server.Serve(listener) }()
 	return func() {
-		server.Close()
+		_ = server.Close()
 		_ = output(context.WithoutCancel(ctx), nil, "ip", "address", "del", metadataAddress+"/32", "dev", networkBridge)
 	}, nil
 }

@@ -28,15 +28,6 @@ type result struct {
 	Plain string
 }
 
-// byID returns the results by the ID of the probe.
-func (r results) byID() map[string]result {
-	m := make(map[string]result, len(r.Probes))
-	for _, p := range r.Probes {
-		m[p.ID] = p
-	}
-	return m
-}
-
 // probe runs the command under test against a cluster, with a posture's repository.
 func probe(t *testing.T, c *kind.Cluster, repository string, args ...string) results {
 	t.Helper()

@@ -160,7 +160,7 @@ func (h holder) rights(p *posture.Posture) (purpose right, never []right) {
 		look      = right{"look", "see the pods of " + ns, "list", "", "pods", ns}
 		run       = right{"pods", "start a pod in " + ns, "create", "", "pods", ns}
 		labels    = right{"labels", "change the labels of the namespace " + ns, "patch", "", "namespaces", ns}
-		delete    = right{"delete", "delete pods of " + ns, "delete", "", "pods", ns}
+		remove    = right{"delete", "delete pods of " + ns, "delete", "", "pods", ns}
 		neighbour = right{}
 	)
 	if other := neighbourOf(p, h.namespace); h.namespace != "" && other != "" && !h.holdsIn(p, other) {
@@ -181,7 +181,7 @@ func (h holder) rights(p *posture.Posture) (purpose right, never []right) {
 			{"certificates", "approve a client certificate", "update", "certificates.k8s.io", "certificatesigningrequests/approval", ""},
 		}
 	case PlatformViewer:
-		purpose, never = look, []right{secrets, delete, shell, forward}
+		purpose, never = look, []right{secrets, remove, shell, forward}
 	case PlatformAuditor:
 		purpose = right{"roles", "see who may do what", "list", rbacGroup, "clusterrolebindings", ""}
 		never = []right{

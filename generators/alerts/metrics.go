@@ -11,7 +11,7 @@ import (
 
 // metricGroups are the rules that Prometheus evaluates. The source of each metric is named beside it.
 func metricGroups(p *posture.Posture) []group {
-	groups := []group{apiServer(p), certificatesGroup(), addonsGroup(p), waivers(p)}
+	groups := []group{apiServer(), certificatesGroup(), addonsGroup(p), waivers(p)}
 	var out []group
 	for _, g := range groups {
 		if g = g.of(p); len(g.rules) > 0 {
@@ -22,7 +22,7 @@ func metricGroups(p *posture.Posture) []group {
 }
 
 // apiServer are rules on kube-apiserver's own metrics (k8s.io/apiserver, pod-security-admission).
-func apiServer(p *posture.Posture) group {
+func apiServer() group {
 	kms := func(p *posture.Posture) bool { return p.Encryption.Provider == "kms" }
 	return group{
 		name: "apiserver", controls: []string{"alerts-1", "nsa-L5"},

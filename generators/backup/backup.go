@@ -2,7 +2,6 @@ package backup
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -246,13 +245,4 @@ func arnPartition(region string) string {
 		return "aws-us-gov"
 	}
 	return "aws"
-}
-
-// host is the host of a URL, or the text itself.
-func host(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" {
-		return raw
-	}
-	return u.Host
 }

@@ -172,7 +172,7 @@ func New() generators.Generator { return generator{} }
 func (generator) Domain() string { return domain }
 
 func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
-	out := &generators.Output{}
+	var out *generators.Output
 	if p.GitOps.Engine == "argocd" {
 		var err error
 		if out, err = argo(p); err != nil {

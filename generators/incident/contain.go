@@ -181,7 +181,7 @@ func rbacFreeze(p *posture.Posture) generators.Artifact {
 }
 
 // imageDeny refuses pods with the images that a ConfigMap names.
-func imageDeny(p *posture.Posture) generators.Artifact {
+func imageDeny() generators.Artifact {
 	const containers = "(has(object.spec.initContainers) ? object.spec.initContainers.map(c, c.?image.orValue('')) : []) +\n" +
 		"(has(object.spec.ephemeralContainers) ? object.spec.ephemeralContainers.map(c, c.?image.orValue('')) : []) +\n" +
 		"object.spec.containers.map(c, c.?image.orValue(''))"

@@ -18,7 +18,7 @@ func (generator) Domain() string { return domain }
 // drills in docs/.
 func (generator) Generate(p *posture.Posture) (*generators.Output, error) {
 	out := &generators.Output{Undecided: undecided(p)}
-	out.Artifacts = append(out.Artifacts, quarantine(p), quarantineGuard(p), rbacFreeze(p), imageDeny(p))
+	out.Artifacts = append(out.Artifacts, quarantine(p), quarantineGuard(p), rbacFreeze(p), imageDeny())
 	scripts, err := scripts(p)
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func (generator) Probes(p *posture.Posture) []generators.Probe {
 		}
 		probes = append(probes, namespaceProbes(p, name, ns)...)
 		probes = append(probes, flowProbes(p, name, ns)...)
-		if name == p.Network.DNSNamespace && name == "kube-system" {
+		if name == "kube-system" && p.Network.DNSNamespace == "kube-system" {
 			probes = append(probes, systemProbes(p)...)
 		}
 	}

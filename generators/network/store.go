@@ -107,7 +107,7 @@ func (c *cluster) podIdentity(namespace string) generators.Object {
 // open by port.
 func (c *cluster) imageSources(namespace string) []generators.Object {
 	i := &c.p.Images
-	why := ""
+	var why string
 	switch {
 	case namespace == "kyverno" && i.Verify == "kyverno", namespace == "cosign-system" && i.Verify == "policy-controller":
 		why = "The check of signatures reads them in the registry, and Sigstore's keys and log. Without it new pods of tenants wait."

@@ -61,9 +61,9 @@ func tracingPolicies(p *posture.Posture) []generators.Object {
 			"selectors": []any{map[string]any{"matchNamespaces": inContainer, "matchActions": post}},
 		}
 	}
-	file := func(message, technique, book string, paths, programs []string, access string) map[string]any {
+	file := func(message, technique string, paths, programs []string, access string) map[string]any {
 		return map[string]any{
-			"call": "security_file_permission", "syscall": false, "message": sentence(message), "tags": tags(technique, book),
+			"call": "security_file_permission", "syscall": false, "message": sentence(message), "tags": tags(technique, "control-plane-compromise"),
 			"args": []any{map[string]any{"index": int64(0), "type": "file"}, map[string]any{"index": int64(1), "type": "int"}},
 			"selectors": []any{map[string]any{
 				"matchArgs": []any{
@@ -89,10 +89,10 @@ func tracingPolicies(p *posture.Posture) []generators.Object {
 		{
 			name: "k8ssec-control-plane-files", why: "Keys, static pods and the audit log, in other hands than those of the control plane.",
 			calls: []map[string]any{
-				file("a key of the control plane was read", "T1552", "control-plane-compromise", []string{generators.NodeKeyDir, "/etc/kubernetes/pki"}, control, read),
-				file("a file of the control plane was changed", "T1610", "control-plane-compromise", []string{"/etc/kubernetes"}, control, write),
-				file("the audit log was written by another program", "T1070", "control-plane-compromise", []string{path.Dir(p.Logging.Audit.Path)}, control, write),
-				file("the data of etcd was read", "T1552", "control-plane-compromise", []string{"/var/lib/etcd"}, append([]string{"/usr/local/bin/etcdctl", "/usr/local/bin/etcdutl"}, control...), read),
+				file("a key of the control plane was read", "T1552", []string{generators.NodeKeyDir, "/etc/kubernetes/pki"}, control, read),
+				file("a file of the control plane was changed", "T1610", []string{"/etc/kubernetes"}, control, write),
+				file("the audit log was written by another program", "T1070", []string{path.Dir(p.Logging.Audit.Path)}, control, write),
+				file("the data of etcd was read", "T1552", []string{"/var/lib/etcd"}, append([]string{"/usr/local/bin/etcdctl", "/usr/local/bin/etcdutl"}, control...), read),
 			},
 		},
 	}

@@ -220,10 +220,11 @@ namespaces: {
 }
 
 func TestUndecided(t *testing.T) {
+	storeOnly, _, _ := strings.Cut(vault, "namespaces")
 	for file, line := range map[string]string{
 		`profiles: ["restricted"]`:                               `secrets: {provider: "vault"`,
 		"profiles: [\"restricted\"]\nsecrets: provider: \"aws\"": `secrets: aws:`,
-		vault[:strings.Index(vault, "namespaces")]:               `namespaces: "team-a"`,
+		storeOnly: `namespaces: "team-a"`,
 	} {
 		out, err := secrets.New().Generate(generatortest.Posture(t, file))
 		if err != nil {

@@ -40,7 +40,7 @@ func (generator) Probes(p *posture.Posture) []generators.Probe {
 			}
 			for _, a := range attempts(p, pol.name, namespace) {
 				if a.rule == r.suffix {
-					probes = append(probes, a.probes(p, pol, r)...)
+					probes = append(probes, a.probes(pol, r)...)
 				}
 			}
 		}
@@ -59,7 +59,7 @@ func probed(p *posture.Posture, r applied) (string, bool) {
 	return "", r.where != tenants
 }
 
-func (a attempt) probes(p *posture.Posture, pol policy, r applied) []generators.Probe {
+func (a attempt) probes(pol policy, r applied) []generators.Probe {
 	name := objectName(pol.name, r.suffix)
 	bound, e := name, r.enforcement
 	if a.templates {

@@ -55,11 +55,11 @@ func (a *App) load(ctx context.Context, dir string) (*engine.Result, engine.Opti
 }
 
 // tree evaluates and renders a repository.
-func (a *App) tree(ctx context.Context, dir string) (*engine.Result, *render.Tree, engine.Options, error) {
-	result, o, err := a.load(ctx, dir)
+func (a *App) tree(ctx context.Context, dir string) (*engine.Result, *render.Tree, error) {
+	result, _, err := a.load(ctx, dir)
 	if err != nil {
-		return nil, nil, o, err
+		return nil, nil, err
 	}
 	t, err := render.Render(ctx, result, a.Generators)
-	return result, t, o, err
+	return result, t, err
 }

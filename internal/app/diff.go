@@ -112,7 +112,9 @@ func (a *App) diff(ctx context.Context, o DiffOptions, options engine.Options, v
 		}
 	}
 	after[ClusterFile] = options.Source
-	before, oldSource, known := disk, []byte(nil), false
+	before := disk
+	var oldSource []byte
+	var known bool
 	if o.From != "" {
 		if before, err = gitTree(ctx, o.Dir, o.From); err != nil {
 			return nil, err

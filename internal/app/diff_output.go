@@ -53,7 +53,7 @@ func (d *Differences) WriteJSON(w io.Writer) error {
 		o.File = d.show(o.File)
 		out.Objects = append(out.Objects, o)
 	}
-	for _, t := range d.Report.Texts {
+	for _, t := range d.Texts {
 		out.Texts = append(out.Texts, d.show(t))
 	}
 	enc := json.NewEncoder(w)
@@ -155,9 +155,9 @@ func (d *Differences) WriteText(w io.Writer, s diag.Style) error {
 			}
 		}
 	}
-	if len(d.Report.Texts) > 0 {
+	if len(d.Texts) > 0 {
 		fmt.Fprintf(&b, "\n%s\n", s.Bold("pages, scripts and lists"))
-		for _, t := range d.Report.Texts {
+		for _, t := range d.Texts {
 			fmt.Fprintf(&b, "  %s\n", d.show(t))
 		}
 	}

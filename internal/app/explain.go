@@ -70,7 +70,7 @@ type Place struct {
 
 // Explain says which artifacts serve a control and why, or which controls a file or object serves.
 func (a *App) Explain(ctx context.Context, o ExplainOptions) (*Explanation, error) {
-	result, t, _, err := a.tree(ctx, o.Dir)
+	result, t, err := a.tree(ctx, o.Dir)
 	if err != nil {
 		return nil, err
 	}

@@ -149,7 +149,7 @@ func (o ProbeOptions) mayBeActive(p *posture.Posture) error {
 
 // probes evaluates a repository and returns those of its probes that are meant.
 func (a *App) probes(ctx context.Context, o ProbeOptions) (*posture.Posture, []generators.Probe, error) {
-	result, t, _, err := a.tree(ctx, o.Dir)
+	result, t, err := a.tree(ctx, o.Dir)
 	if err != nil {
 		return nil, nil, err
 	}

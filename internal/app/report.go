@@ -40,7 +40,7 @@ func (a *App) Report(ctx context.Context, o ReportOptions) (*Reported, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, t, _, err := a.tree(ctx, o.Dir)
+	result, t, err := a.tree(ctx, o.Dir)
 	if err != nil {
 		return nil, err
 	}

@@ -201,7 +201,7 @@ func writeWhole(name string, data []byte) error {
 	}
 	defer func() { _ = os.Remove(temporary.Name()) }() // gone where the renaming worked
 	_, err = temporary.Write(data)
-	if err = errors.Join(err, temporary.Chmod(0o644), temporary.Sync(), temporary.Close()); err != nil {
+	if err := errors.Join(err, temporary.Chmod(0o644), temporary.Sync(), temporary.Close()); err != nil {
 		return err
 	}
 	return os.Rename(temporary.Name(), name)

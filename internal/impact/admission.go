@@ -66,12 +66,12 @@ var policyKinds = []string{"ValidatingAdmissionPolicy", "ValidatingPolicy", "Ima
 
 // admission compares admission policies and their bindings.
 func (c *comparison) admission() {
-	before, after := bindings(c.old), bindings(c.next)
+	after := bindings(c.next)
 	for _, p := range c.changed {
 		o := p.any()
 		switch {
 		case slices.Contains(policyKinds, o.kind):
-			c.policy(p, before, after)
+			c.policy(p, after)
 		case o.kind == "ValidatingAdmissionPolicyBinding":
 			c.binding(p, after)
 		case o.kind == "ValidatingWebhookConfiguration" || o.kind == "MutatingWebhookConfiguration":
@@ -111,7 +111,7 @@ func refuses(o *object) string {
 	return strings.Join(list, " / ")
 }
 
-func (c *comparison) policy(p pair, before, after map[string]bool) {
+func (c *comparison) policy(p pair, after map[string]bool) {
 	switch {
 	case p.next == nil:
 		c.about(p.old, Weaker, 82, "what it refused is let in: "+refuses(p.old))

@@ -60,7 +60,7 @@ func worldOf(p *posture.Posture, objects []Object) *world {
 
 // differing are the namespaces whose pods may be treated differently.
 func differing(old, next *world, before, after []Object) []string {
-	texts := func(w *world, objects []Object) (map[string]string, string) {
+	texts := func(objects []Object) (map[string]string, string) {
 		own, clusterwide := map[string]string{}, ""
 		for _, o := range objects {
 			m, ok := o.Value.(map[string]any)
@@ -79,8 +79,8 @@ func differing(old, next *world, before, after []Object) []string {
 		}
 		return own, clusterwide
 	}
-	a, wideA := texts(old, before)
-	b, wideB := texts(next, after)
+	a, wideA := texts(before)
+	b, wideB := texts(after)
 	names := map[string]bool{}
 	add := func(all map[string]string, different func(string) bool) {
 		for name := range all {
@@ -129,10 +129,8 @@ func (c *comparison) pair(d direction, pod, peer *endpoint, list []ports, seen m
 		if before == after {
 			continue
 		}
-		w := c.next
 		if before {
-			w = c.old
-			_, by = c.open(w, d, pod, peer, p)
+			_, by = c.open(c.old, d, pod, peer, p)
 		}
 		f := Flow{Namespace: c.namespace, From: pod.words, To: peer.words, Port: flowPort(p), Fresh: c.fresh}
 		if d == ingress {

@@ -2,6 +2,7 @@ package merge
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -133,8 +134,8 @@ func chunks(text string) []chunk {
 }
 
 func shift(err error, lines int) error {
-	all, ok := err.(manifest.Errors)
-	if !ok {
+	var all manifest.Errors
+	if !errors.As(err, &all) {
 		return err
 	}
 	shifted := make(manifest.Errors, len(all))

@@ -60,7 +60,7 @@ func (r *runner) handshake(ctx context.Context, kind generators.ProbeKind, c gen
 	if err != nil {
 		return skipped("no direct way to the API server: %v", err)
 	}
-	defer raw.Close()
+	defer func() { _ = raw.Close() }()
 	conn := tls.Client(raw, config)
 	err = conn.HandshakeContext(ctx)
 	if err != nil {

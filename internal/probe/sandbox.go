@@ -141,7 +141,7 @@ func (r *runner) furnish(ctx context.Context, probes []generators.Probe) error {
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
 		for _, name := range []string{s.namespace, s.bare()} {
 			a, err := r.Client.do(ctx, call{path: "/api/v1/namespaces/" + name + "/serviceaccounts/default"})
-			if err != nil || !a.ok() {
+			if there := err == nil && a.ok(); !there {
 				return false, nil
 			}
 		}
@@ -208,7 +208,7 @@ func (r *runner) remove(ctx context.Context, s *sandbox) error {
 	_ = wait.PollUntilContextTimeout(ctx, 300*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
 		for _, name := range names {
 			a, err := r.Client.do(ctx, call{path: "/api/v1/namespaces/" + name})
-			if err != nil || a.code != http.StatusNotFound {
+			if gone := err == nil && a.code == http.StatusNotFound; !gone {
 				return false, nil
 			}
 		}

@@ -15,8 +15,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		os.Exit(1)
 	}
@@ -45,7 +46,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Println("export KUBECONFIG=" + c.Kubeconfig)
+		fmt.Fprintln(os.Stdout, "export KUBECONFIG="+c.Kubeconfig)
 		return nil
 	case args[0] == "down":
 		return engine.Remove(ctx, "lab")

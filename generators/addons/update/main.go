@@ -33,13 +33,14 @@ func main() {
 	moved := flag.Bool("moved", false, "accept tags that point elsewhere than before")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	u := &updater{
 		registry: &registry{client: &http.Client{Timeout: time.Minute}, scheme: "https"},
 		commit:   gitCommit,
 		moved:    *moved,
 	}
-	if err := u.file(ctx, *file); err != nil {
+	err := u.file(ctx, *file)
+	stop()
+	if err != nil {
 		log.Fatal(err)
 	}
 }
