@@ -110,7 +110,11 @@ a probe red.
 			if p.Kind == "deny" {
 				must = "denied"
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", p.ID, cell(p.Title), must, p.Result, before[p.ID].Result, strings.Join(p.Controls, ", "))
+			plain := before[p.ID].Result
+			if passed(before[p.ID]) {
+				plain += ": " + cell(p.Plain)
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", p.ID, cell(p.Title), must, p.Result, plain, strings.Join(p.Controls, ", "))
 		}
 		b.WriteString("\n")
 	}
