@@ -146,7 +146,8 @@ func clause(text string) string {
 	if i := strings.IndexAny(text, ".:;,("); i > 0 {
 		text = text[:i]
 	}
-	return strings.ToLower(text[:1]) + strings.TrimSpace(text[1:])
+	text = strings.TrimSpace(text)
+	return strings.ToLower(text[:1]) + text[1:]
 }
 
 func (w *Written) next(b *strings.Builder, s diag.Style) {
