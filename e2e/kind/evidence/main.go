@@ -75,7 +75,7 @@ func run() error {
 	}
 	fmt.Fprintf(&b, `# Evidence
 
-Written by `+"`go run ./kind/evidence`"+` (in e2e/) from the last run of `+"`make e2e`"+`: %s.
+Written by `+"`go run ./kind/evidence`"+` (in e2e/) from the last reports of the kind suite (e2e/report/), begun %s.
 It ran on Kubernetes %s, %s, kernel %s, containerd %s, with %s and %s, all in kind.
 
 | | hardened | stock |
